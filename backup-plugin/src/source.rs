@@ -1,0 +1,31 @@
+//! The seam to read through: what a host lets the plugin see of its store. Knows nothing of how the store keeps it.
+
+use std::{future::Future, io};
+
+use crate::record::{HardState, LogEntry, StateRecord};
+
+/// A store that can be backed up while it serves.
+pub trait BackupSource: Send + Sync + 'static {
+    type View: BackupView;
+
+    /// Pins what this node has applied at this moment, at one log id, and returns a view of it.
+    ///
+    /// The view stays as it is while writes go on and never makes a writer wait. While it lives the host keeps what it
+    /// needs (log entries, files); dropping it releases all of that at once.
+    fn pin(&self) -> impl Future<Output = io::Result<Self::View>> + Send;
+}
+
+/// One pinned moment of a store. Reading blocks, so it is done on a thread that may.
+pub trait BackupView: Send + 'static {
+    /// Identity, vote, and the ids that bound the log; `committed` is the log id the view is pinned at.
+    fn hard_state(&self) -> io::Result<HardState>;
+
+    /// The log, from the entry after `purged` up to where the view is pinned, without a gap.
+    fn log_entries(&self) -> impl Iterator<Item = io::Result<LogEntry>> + Send;
+
+    /// The state machine at the pinned log id, in the order that [`StateRecord`] tells.
+    fn state_records(&self) -> impl Iterator<Item = io::Result<StateRecord>> + Send;
+
+    /// Fails once the pin has been held for longer than the host allows. Asked between chunks.
+    fn check_limit(&self) -> io::Result<()>;
+}

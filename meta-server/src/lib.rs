@@ -1,0 +1,5 @@
+//! databend-meta: a small Raft metadata server that hosts `backup-plugin`, as a library. The binaries only parse and report.
+
+pub mod apply;
+pub mod command;
+pub mod raft;

@@ -1,0 +1,3 @@
+//! Where the store meets openraft: type parameters, log storage, state machine.
+
+pub mod types;
