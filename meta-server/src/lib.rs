@@ -2,4 +2,6 @@
 
 pub mod apply;
 pub mod command;
+pub mod config;
+pub mod logging;
 pub mod raft;
