@@ -3,5 +3,6 @@
 pub mod apply;
 pub mod command;
 pub mod config;
+pub mod grpc;
 pub mod logging;
 pub mod raft;
