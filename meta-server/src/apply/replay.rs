@@ -68,3 +68,19 @@ fn a_real_log_leads_to_the_state_that_databend_came_to() {
     replay(&mut from_nothing, tail);
     assert_same(&from_nothing, &after);
 }
+
+#[test]
+fn a_log_of_2022_leads_to_its_state_but_for_the_times_of_proposal() {
+    let export = fixtures::text("v004-reexported.ndjson");
+    let mut replayed = MemoryStore::default();
+    replay(&mut replayed, &fixtures::log(&export));
+    let mut expected = state(&export);
+    // Servers of that time did not record when a value was proposed, and wrote an empty meta in more than one way.
+    for record in replayed.records.values_mut().chain(expected.records.values_mut()) {
+        record.meta = record.meta.filter(|meta| meta.expire_at.is_some());
+        if let Some(meta) = &mut record.meta {
+            meta.proposed_at_ms = None;
+        }
+    }
+    assert_same(&replayed, &expected);
+}
