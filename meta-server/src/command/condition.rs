@@ -97,29 +97,19 @@ pub struct BooleanExpression {
     pub conditions: Vec<Condition>,
 }
 
-/// The number of an operator that is neither AND nor OR.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no operator: 0 is AND, 1 is OR")]
-pub struct UnknownOperator(pub i64);
-
 /// How a [`BooleanExpression`] joins its parts; a number in JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "i64", into = "u8")]
+#[serde(from = "i64", into = "u8")]
 pub enum Combine {
     #[default]
     And,
     Or,
 }
 
-impl TryFrom<i64> for Combine {
-    type Error = UnknownOperator;
-
-    fn try_from(number: i64) -> Result<Self, UnknownOperator> {
-        match number {
-            0 => Ok(Combine::And),
-            1 => Ok(Combine::Or),
-            other => Err(UnknownOperator(other)),
-        }
+/// The operator with this number on the wire and in an export. An unknown number counts as `And`, as it does in Databend.
+impl From<i64> for Combine {
+    fn from(number: i64) -> Self {
+        if number == 1 { Combine::Or } else { Combine::And }
     }
 }
 

@@ -123,23 +123,23 @@ fn for_each_part<'a>(command: &'a Command, visit: Visit<'_, 'a>) -> Result<(), L
         Command::Transaction(txn) => {
             for branch in &txn.operations {
                 if let Some(predicate) = &branch.predicate {
-                    expression(predicate, visit)?;
+                    visit_expression(predicate, visit)?;
                 }
             }
             for condition in &txn.condition {
-                self::condition(condition, visit)?;
+                visit_condition(condition, visit)?;
             }
             let conditional = txn.operations.iter().flat_map(|branch| &branch.operations);
             for op in conditional.chain(&txn.if_then).chain(&txn.else_then) {
-                operation(&op.request, visit)?;
+                visit_operation(&op.request, visit)?;
             }
             Ok(())
         }
         Command::KvTransaction(txn) => {
             for branch in &txn.branches {
-                predicate(&branch.predicate, visit)?;
+                visit_predicate(&branch.predicate, visit)?;
                 for op in &branch.operations {
-                    kv_operation(op, visit)?;
+                    visit_kv_operation(op, visit)?;
                 }
             }
             Ok(())
@@ -147,7 +147,7 @@ fn for_each_part<'a>(command: &'a Command, visit: Visit<'_, 'a>) -> Result<(), L
     }
 }
 
-fn operation<'a>(operation: &'a Operation, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
+fn visit_operation<'a>(operation: &'a Operation, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     match operation {
         Operation::Get { key } | Operation::Delete { key, .. } => visit(Part::Sought(key)),
         Operation::DeleteByPrefix { prefix } => visit(Part::Sought(prefix)),
@@ -164,7 +164,7 @@ fn operation<'a>(operation: &'a Operation, visit: Visit<'_, 'a>) -> Result<(), L
     }
 }
 
-fn kv_operation<'a>(operation: &'a KvOperation, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
+fn visit_kv_operation<'a>(operation: &'a KvOperation, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     match operation {
         KvOperation::Get { key } => visit(Part::Sought(key)),
         KvOperation::Delete { target } => visit(Part::Sought(&target.key)),
@@ -182,32 +182,32 @@ fn kv_operation<'a>(operation: &'a KvOperation, visit: Visit<'_, 'a>) -> Result<
     }
 }
 
-fn expression<'a>(expression: &'a BooleanExpression, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
+fn visit_expression<'a>(expression: &'a BooleanExpression, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     for sub in &expression.sub_expressions {
-        self::expression(sub, visit)?;
+        visit_expression(sub, visit)?;
     }
     for condition in &expression.conditions {
-        self::condition(condition, visit)?;
+        visit_condition(condition, visit)?;
     }
     Ok(())
 }
 
-fn predicate<'a>(predicate: &'a Predicate, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
+fn visit_predicate<'a>(predicate: &'a Predicate, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     match predicate {
-        Predicate::And(parts) | Predicate::Or(parts) => parts.iter().try_for_each(|part| self::predicate(part, visit)),
+        Predicate::And(parts) | Predicate::Or(parts) => parts.iter().try_for_each(|part| visit_predicate(part, visit)),
         Predicate::Leaf { key, target, .. } => {
             visit(Part::Sought(key))?;
-            self::target(target, visit)
+            visit_target(target, visit)
         }
     }
 }
 
-fn condition<'a>(condition: &'a Condition, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
+fn visit_condition<'a>(condition: &'a Condition, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     visit(Part::Sought(&condition.key))?;
-    condition.target.as_ref().map_or(Ok(()), |target| self::target(target, visit))
+    condition.target.as_ref().map_or(Ok(()), |target| visit_target(target, visit))
 }
 
-fn target<'a>(target: &'a Target, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
+fn visit_target<'a>(target: &'a Target, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     match target {
         Target::Value(data) => visit(Part::Value(data)),
         Target::Seq(_) | Target::KeysWithPrefix(_) => Ok(()),

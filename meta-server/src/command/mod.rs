@@ -21,7 +21,7 @@ use backup_plugin::record::Node;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub use condition::{BooleanExpression, Combine, Comparison, Condition, Predicate, Target, UnknownOperator};
+pub use condition::{BooleanExpression, Combine, Comparison, Condition, Predicate, Target};
 pub use kv_transaction::{KvBranch, KvOperation, KvPayload, KvTarget, KvTransaction};
 pub use limits::{LimitError, Limits, MAX_KEY_BYTES};
 pub use transaction::{ConditionalOperation, Operation, Transaction, TxnOp};
