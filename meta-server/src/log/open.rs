@@ -1,0 +1,98 @@
+//! Opening the log: recover what a crash may have left half done, learn the bounds, start the writer.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, RwLock, mpsc},
+    thread,
+};
+
+use sled::Tree;
+
+use super::{
+    Disk, Inner, LogDb, Shared, codec,
+    error::{corrupt, failed},
+    files::Files,
+    pieces,
+    state::RaftState,
+    view::View,
+    writer::Writer,
+};
+use crate::raft::types::LogId;
+
+pub(super) fn open(dir: &Path, segment: usize, #[cfg(test)] hooks: super::files::Hooks) -> io::Result<LogDb> {
+    let mut files = Files::open(dir, segment)?;
+    let log = files.tree("raft_log")?;
+    let state_tree = files.tree("raft_state")?;
+    let state = RaftState::read(|key| state_tree.get(key).map_err(failed(format!("read `{key}` of the Raft state"))))?;
+    let view = recover(&log, state).map_err(failed(format!("open the log in {}", dir.display())))?;
+    files.sync()?;
+    #[cfg(test)]
+    {
+        files.hooks = hooks;
+    }
+
+    let disk = Disk { db: files.db(), log: log.clone() };
+    let (requests, received) = mpsc::channel();
+    let shared = Arc::new(Shared {
+        view: Mutex::new(view),
+        requests: Mutex::new(Some(requests)),
+        disk: RwLock::new(Some(disk)),
+    });
+    let on_durable = {
+        let shared = Arc::clone(&shared);
+        Box::new(move |request| shared.view().tail.evict(request))
+    };
+    let writer = Writer::new(files, log, state_tree, segment, on_durable);
+    let writer = thread::Builder::new()
+        .name("raft-log".to_owned())
+        .spawn(move || writer.run(&received))
+        .map_err(failed("start the log's thread"))?;
+    Ok(LogDb { inner: Arc::new(Inner { shared, writer: Mutex::new(Some(writer)) }) })
+}
+
+/// Finishes a purge and drops an entry that is not whole at the end of the log; checks that the rest has no hole.
+fn recover(log: &Tree, state: RaftState) -> io::Result<View> {
+    let mut first = 0;
+    if let Some(purged) = state.purged {
+        remove(log, 0, purged.index)?;
+        first = purged.index + 1;
+    }
+    let mut last: Option<LogId> = None;
+    let mut torn = None;
+    for found in pieces::walk(log, first..=u64::MAX) {
+        let found = found?;
+        if let Some(torn) = torn {
+            return Err(corrupt(format!("log entry {torn} is not whole, and the log goes on after it")));
+        }
+        match last.or(state.purged) {
+            Some(before) if before.index + 1 != found.index => {
+                let missing = before.index + 1;
+                return Err(corrupt(format!(
+                    "log entry {missing} is missing, and the log goes on with {}",
+                    found.index
+                )));
+            }
+            Some(_) => {}
+            None => first = found.index,
+        }
+        if found.whole {
+            last = Some(codec::decode_log_id(found.index, &found.bytes)?);
+        } else {
+            torn = Some(found.index);
+        }
+    }
+    if let Some(torn) = torn {
+        tracing::info!(index = torn, "the last log entry was never written whole, dropping it");
+        remove(log, torn, torn)?;
+    }
+    Ok(View { first, last: last.or(state.purged), state, ..View::default() })
+}
+
+fn remove(log: &Tree, from: u64, to: u64) -> io::Result<()> {
+    let tried = || failed(format!("remove log entries {from} to {to}"));
+    for key in log.range(pieces::keys(from..=to)).keys() {
+        log.remove(key.map_err(tried())?).map_err(tried())?;
+    }
+    Ok(())
+}
