@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{corrupt, failed};
 use crate::{
     command::LogCommand,
-    raft::types::{Entry, EntryPayload, LogId, Membership, log_id, record_log_id},
+    raft::types::{Entry, EntryPayload, Membership, log_id, record_log_id},
 };
 
 /// `C` is `&LogCommand` on the way out and `LogCommand` on the way in.
@@ -50,11 +50,6 @@ pub(super) fn decode(index: u64, bytes: &[u8]) -> io::Result<Entry> {
         StoredPayload::Normal(command) => EntryPayload::Normal(command),
     };
     Ok(Entry { log_id: log_id(stored.log_id), payload })
-}
-
-/// The log id of the entry at `index`.
-pub(super) fn decode_log_id(index: u64, bytes: &[u8]) -> io::Result<LogId> {
-    decode(index, bytes).map(|entry| entry.log_id)
 }
 
 fn stored_membership(membership: &Membership) -> record::Membership {

@@ -5,6 +5,8 @@
 //! openraft's traits or of the state machine.
 
 mod codec;
+#[cfg(test)]
+mod crash_tests;
 mod error;
 mod files;
 #[cfg(test)]
@@ -32,7 +34,6 @@ use std::{
 };
 
 use error::closed;
-use files::SEGMENT;
 use view::View;
 use writer::{Done, Op, Request};
 
@@ -80,12 +81,7 @@ impl LogDb {
     /// Opens the log in `dir`, or creates an empty one. An entry that was not whole on disk at its end, and so was never
     /// answered, is dropped; a hole anywhere else is an error that names its index.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        open::open(
-            dir,
-            SEGMENT,
-            #[cfg(test)]
-            files::Hooks::default(),
-        )
+        open::open(dir, open::Settings::default())
     }
 
     /// Appends entries, which must follow the last one. They can be read when this returns; `done` is called, on the log's
@@ -255,7 +251,11 @@ impl Inner {
         lock(&self.shared.requests).take();
         let Some(writer) = lock(&self.writer).take() else { return Ok(()) };
         let result = writer.join().unwrap_or_else(|_| Err(io::Error::other("the log's thread panicked")));
-        self.shared.disk.write().unwrap_or_else(PoisonError::into_inner).take();
+        let disk = self.shared.disk.write().unwrap_or_else(PoisonError::into_inner).take();
+        if result.is_err() {
+            // sled would fsync once more as it goes, and panic when that fails. The node stops anyway.
+            std::mem::forget(disk);
+        }
         result
     }
 }

@@ -12,15 +12,36 @@ use sled::Tree;
 use super::{
     Disk, Inner, LogDb, Shared, codec,
     error::{corrupt, failed},
-    files::Files,
+    files::{Files, SEGMENT},
     pieces,
     state::RaftState,
     view::View,
     writer::Writer,
 };
-use crate::raft::types::LogId;
 
-pub(super) fn open(dir: &Path, segment: usize, #[cfg(test)] hooks: super::files::Hooks) -> io::Result<LogDb> {
+/// What only tests choose differently.
+pub(super) struct Settings {
+    pub(super) segment: usize,
+    #[cfg(test)]
+    pub(super) hooks: super::files::Hooks,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            segment: SEGMENT,
+            #[cfg(test)]
+            hooks: super::files::Hooks::default(),
+        }
+    }
+}
+
+pub(super) fn open(dir: &Path, settings: Settings) -> io::Result<LogDb> {
+    let Settings {
+        segment,
+        #[cfg(test)]
+        hooks,
+    } = settings;
     let mut files = Files::open(dir, segment)?;
     let log = files.tree("raft_log")?;
     let state_tree = files.tree("raft_state")?;
@@ -58,16 +79,17 @@ fn recover(log: &Tree, state: RaftState) -> io::Result<View> {
         remove(log, 0, purged.index)?;
         first = purged.index + 1;
     }
-    let mut last: Option<LogId> = None;
+    let mut before = state.purged.map(|purged| purged.index);
+    let mut last = None;
     let mut torn = None;
     for found in pieces::walk(log, first..=u64::MAX) {
         let found = found?;
         if let Some(torn) = torn {
             return Err(corrupt(format!("log entry {torn} is not whole, and the log goes on after it")));
         }
-        match last.or(state.purged) {
-            Some(before) if before.index + 1 != found.index => {
-                let missing = before.index + 1;
+        match before.replace(found.index) {
+            Some(before) if before + 1 != found.index => {
+                let missing = before + 1;
                 return Err(corrupt(format!(
                     "log entry {missing} is missing, and the log goes on with {}",
                     found.index
@@ -77,7 +99,7 @@ fn recover(log: &Tree, state: RaftState) -> io::Result<View> {
             None => first = found.index,
         }
         if found.whole {
-            last = Some(codec::decode_log_id(found.index, &found.bytes)?);
+            last = Some(found);
         } else {
             torn = Some(found.index);
         }
@@ -86,7 +108,9 @@ fn recover(log: &Tree, state: RaftState) -> io::Result<View> {
         tracing::info!(index = torn, "the last log entry was never written whole, dropping it");
         remove(log, torn, torn)?;
     }
-    Ok(View { first, last: last.or(state.purged), state, ..View::default() })
+    let last = last.map(|last| codec::decode(last.index, &last.bytes)).transpose()?;
+    let last = last.map(|entry| entry.log_id).or(state.purged);
+    Ok(View { first, last, state, ..View::default() })
 }
 
 fn remove(log: &Tree, from: u64, to: u64) -> io::Result<()> {

@@ -60,7 +60,7 @@ impl LogDb {
     }
 
     /// The entries in `range`, as far as the log has them now, with constant memory. Ends with an error when one of them is
-    /// purged or truncated before it is reached.
+    /// gone before it is reached; one that was replaced by then is read as it is then.
     pub fn iter(&self, range: Range<u64>) -> LogIter {
         let Range { start, end } = self.view().clamp(&range);
         LogIter { log: self.clone(), next: start, end, ahead: VecDeque::new() }

@@ -22,7 +22,7 @@ fn entries(range: std::ops::Range<u64>, size: usize) -> Vec<Entry> {
 
 /// Removes pieces behind the log's back.
 fn damage(dir: &TempDir, remove: impl Fn(&sled::Tree)) {
-    let db = super::files::Files::open(dir.path(), super::SEGMENT).unwrap();
+    let db = super::files::Files::open(dir.path(), super::files::SEGMENT).unwrap();
     remove(&db.tree("raft_log").unwrap());
 }
 
