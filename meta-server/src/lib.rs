@@ -4,5 +4,6 @@ pub mod apply;
 pub mod command;
 pub mod config;
 pub mod grpc;
+pub mod log;
 pub mod logging;
 pub mod raft;
