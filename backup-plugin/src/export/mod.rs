@@ -3,6 +3,7 @@
 //! Knows the order of an export and its limits; how a line looks is the codec's, where the records come from is the host's.
 
 mod chunks;
+pub mod file;
 mod lines;
 mod summary;
 
