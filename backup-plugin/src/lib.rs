@@ -1,12 +1,15 @@
 //! Backup and restore for a Raft metadata store, as a plugin of the server that hosts it.
 //!
-//! - [`record`]: what an export holds, as types. `codec`: the same as lines of text.
+//! - [`record`]: what an export holds, as types. [`codec`]: the same as lines of text.
 //! - [`source`], [`target`]: the two seams. A host implements them; the plugin knows nothing else of it.
-//! - `export`: a pinned view as a stream of chunks, or as a file.
+//! - [`export`]: a pinned view as a stream of chunks, or as a file. [`service`]: the gRPC handlers that a host mounts.
 //! - `import`: lines in, checks, a plan, a new generation out.
 //! - `cluster`: the `--initial-cluster` list and the lineage that it starts.
 
 pub mod cluster;
+pub mod codec;
+pub mod export;
 pub mod record;
+pub mod service;
 pub mod source;
 pub mod target;

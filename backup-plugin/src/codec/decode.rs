@@ -1,0 +1,218 @@
+//! One line of text into one record. The shapes below are the JSON of the format; what they may not say is refused by name.
+
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny, SeqAccess, Visitor},
+};
+
+use super::{SEQUENCE_KEY, tree::Tree};
+use crate::record::{
+    DATA_VERSION, Header, KvMeta, LogEntry, LogId, Node, Record, SeqV, StateRecord, StoredMembership, Vote,
+};
+
+/// Why a line is not a record.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not JSON, or not the JSON of a record. Columns count bytes from 1.
+    #[error("{reason} at column {column}")]
+    Json { reason: String, column: usize },
+    #[error("unknown tree `{0}`: version {DATA_VERSION} has `header`, `raft_log` and `state_machine/<n>`")]
+    UnknownTree(String),
+    #[error("unknown key `{key}` in a `{kind}` record")]
+    UnknownKey { kind: &'static str, key: String },
+    #[error("the value of `{key}` is a `{found}`")]
+    WrongValue { key: String, found: &'static str },
+    #[error("version {0} is not supported: only {DATA_VERSION} is read")]
+    Version(String),
+    #[error("the store was stopped half way through an upgrade to {0}: let the upgrade finish, then export again")]
+    Upgrading(String),
+    #[error("sealed file: this version cannot check the seal")]
+    Sealed,
+}
+
+/// The same reason without "line 1": a line does not know its number, its reader does.
+impl From<serde_json::Error> for DecodeError {
+    fn from(error: serde_json::Error) -> Self {
+        let text = error.to_string();
+        let position = format!(" at line {} column {}", error.line(), error.column());
+        let reason = text.strip_suffix(&position).unwrap_or(&text).to_owned();
+        DecodeError::Json { reason, column: error.column() }
+    }
+}
+
+/// Reads one line of an export, without its newline.
+///
+/// Unknown fields are passed over; an unknown tree, kind or key is an error that names it.
+pub fn decode(line: &str) -> Result<Record, DecodeError> {
+    match serde_json::from_str(line)? {
+        Line::Header(HeaderLine::DataHeader(header)) => decode_header(header).map(Record::Header),
+        Line::RaftLog(record) => Ok(match record {
+            LogLine::NodeId(id) => Record::NodeId(id),
+            LogLine::Vote(vote) => Record::Vote(vote),
+            LogLine::Committed(log_id) => Record::Committed(log_id),
+            LogLine::Purged(log_id) => Record::Purged(log_id),
+            LogLine::LogEntry(entry) => Record::LogEntry(entry),
+        }),
+        Line::StateMachine(record) => decode_state(record).map(Record::State),
+        Line::Unknown(tree) => Err(DecodeError::UnknownTree(tree)),
+    }
+}
+
+fn decode_header(header: KeyValue<String, HeaderValue>) -> Result<Header, DecodeError> {
+    let KeyValue { key, value } = header;
+    match key.as_str() {
+        "header" => {}
+        "seal" => return Err(DecodeError::Sealed),
+        _ => return Err(DecodeError::UnknownKey { kind: "DataHeader", key }),
+    }
+    if value.version != DATA_VERSION {
+        return Err(DecodeError::Version(value.version));
+    }
+    if let Some(version) = value.upgrading {
+        return Err(DecodeError::Upgrading(version));
+    }
+    if value.sealed {
+        return Err(DecodeError::Sealed);
+    }
+    Ok(Header { version: value.version })
+}
+
+fn decode_state(record: StateLine) -> Result<StateRecord, DecodeError> {
+    match record {
+        StateLine::Sequences(KeyValue { key, value }) if key == SEQUENCE_KEY => Ok(StateRecord::Sequence(value)),
+        StateLine::Sequences(KeyValue { key, .. }) => Err(DecodeError::UnknownKey { kind: "Sequences", key }),
+        StateLine::StateMachineMeta(KeyValue { key, value }) => match (key.as_str(), value) {
+            ("LastApplied", MetaValue::LogId(log_id)) => Ok(StateRecord::LastApplied(log_id)),
+            ("LastMembership", MetaValue::Membership(membership)) => Ok(StateRecord::LastMembership(membership)),
+            ("Initialized", MetaValue::Bool(_initialized)) => Ok(StateRecord::Ignored),
+            ("LastApplied" | "LastMembership" | "Initialized", value) => {
+                Err(DecodeError::WrongValue { key, found: value.kind() })
+            }
+            _ => Err(DecodeError::UnknownKey { kind: "StateMachineMeta", key }),
+        },
+        StateLine::Nodes(KeyValue { key: id, value: node }) => Ok(StateRecord::Node { id, node }),
+        StateLine::Expire(KeyValue { key, value }) => {
+            Ok(StateRecord::Expire { time_ms: key.time_ms, seq: key.seq, key: value.key })
+        }
+        StateLine::GenericKV(KeyValue { key, value: KvValue { seq, meta, data } }) => {
+            Ok(StateRecord::Kv { key, value: SeqV { seq, meta, data } })
+        }
+    }
+}
+
+/// A line: an array of a tree and a record, whose shape follows from the tree.
+enum Line {
+    Header(HeaderLine),
+    RaftLog(LogLine),
+    StateMachine(StateLine),
+    Unknown(String),
+}
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pair;
+
+        impl<'de> Visitor<'de> for Pair {
+            type Value = Line;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of a tree and a record")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Line, A::Error> {
+                let tree = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                let line = match tree {
+                    Tree::Header => seq.next_element()?.map(Line::Header),
+                    Tree::RaftLog => seq.next_element()?.map(Line::RaftLog),
+                    Tree::StateMachine => seq.next_element()?.map(Line::StateMachine),
+                    Tree::RaftState => {
+                        seq.next_element::<IgnoredAny>()?.map(|_| Line::Unknown("raft_state".to_owned()))
+                    }
+                    Tree::Unknown(tree) => seq.next_element::<IgnoredAny>()?.map(|_| Line::Unknown(tree)),
+                };
+                line.ok_or_else(|| de::Error::invalid_length(1, &self))
+            }
+        }
+
+        deserializer.deserialize_seq(Pair)
+    }
+}
+
+#[derive(Deserialize)]
+struct KeyValue<K, V> {
+    key: K,
+    value: V,
+}
+
+#[derive(Deserialize)]
+enum HeaderLine {
+    DataHeader(KeyValue<String, HeaderValue>),
+}
+
+#[derive(Deserialize)]
+struct HeaderValue {
+    version: String,
+    #[serde(default)]
+    upgrading: Option<String>,
+    #[serde(default)]
+    sealed: bool,
+}
+
+#[derive(Deserialize)]
+enum LogLine {
+    NodeId(Option<u64>),
+    Vote(Option<Vote>),
+    Committed(Option<LogId>),
+    Purged(Option<LogId>),
+    LogEntry(LogEntry),
+}
+
+#[derive(Deserialize)]
+enum StateLine {
+    Sequences(KeyValue<String, u64>),
+    StateMachineMeta(KeyValue<String, MetaValue>),
+    Nodes(KeyValue<u64, Node>),
+    Expire(KeyValue<ExpireKey, ExpireValue>),
+    GenericKV(KeyValue<String, KvValue>),
+}
+
+#[derive(Deserialize)]
+enum MetaValue {
+    LogId(LogId),
+    Membership(StoredMembership),
+    Bool(bool),
+}
+
+impl MetaValue {
+    /// The name it goes by in the format.
+    fn kind(&self) -> &'static str {
+        match self {
+            MetaValue::LogId(_) => "LogId",
+            MetaValue::Membership(_) => "Membership",
+            MetaValue::Bool(_) => "Bool",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ExpireKey {
+    time_ms: u64,
+    seq: u64,
+}
+
+/// Its `seq` is passed over: old writers left it out or wrote another number.
+#[derive(Deserialize)]
+struct ExpireValue {
+    key: String,
+}
+
+/// A [`SeqV`] whose data is an array of byte values and nothing else; `SeqV` itself would take a string for bytes.
+#[derive(Deserialize)]
+struct KvValue {
+    seq: u64,
+    #[serde(default)]
+    meta: Option<KvMeta>,
+    data: Vec<u8>,
+}

@@ -1,0 +1,230 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::{collection, option, prelude::*};
+use serde_json::value::RawValue;
+
+use super::{decode, encode};
+use crate::record::{
+    Endpoint, Header, KvMeta, LeaderId, LogEntry, LogId, Membership, NoAddress, Node, Payload, Record, SeqV,
+    StateRecord, StoredMembership, Vote,
+};
+
+const V004: &str = include_str!("../../../tests/fixtures/v004.ndjson");
+const REEXPORTED: &str = include_str!("../../../tests/fixtures/v004-reexported.ndjson");
+const TAIL: &str = include_str!("../../../tests/fixtures/v004-tail.ndjson");
+const TAIL_APPLIED: &str = include_str!("../../../tests/fixtures/v004-tail-applied.ndjson");
+
+fn line(record: &Record) -> String {
+    let mut out = Vec::new();
+    encode(record, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+fn reencode(text: &str) -> String {
+    line(&decode(text).unwrap_or_else(|error| panic!("{error}: {text}")))
+}
+
+/// The value's `seq` of an `Expire` line is the one thing that is written anew.
+fn without_expire_seq(text: &str) -> String {
+    match text.split_once("\"value\":{\"seq\":") {
+        Some((head, tail)) if head.contains("Expire") => {
+            format!("{head}\"value\":{{{}", tail.trim_start_matches(|c: char| c.is_ascii_digit()))
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[test]
+fn real_exports_come_back_byte_for_byte() {
+    for text in [REEXPORTED, TAIL, TAIL_APPLIED].into_iter().flat_map(str::lines) {
+        assert_eq!(without_expire_seq(&reencode(text)), without_expire_seq(text));
+    }
+}
+
+#[test]
+fn an_older_writers_nulls_are_left_out_and_its_commands_are_left_alone() {
+    for (old, new) in V004.lines().zip(REEXPORTED.lines()) {
+        let expected = if old.contains("LogEntry") { old } else { new };
+        assert_eq!(without_expire_seq(&reencode(old)), without_expire_seq(expected));
+    }
+}
+
+#[test]
+fn an_expire_record_is_written_with_its_own_seq() {
+    let old = r#"["state_machine/0",{"Expire":{"key":{"time_ms":5000,"seq":7},"value":{"key":"a"}}}]"#;
+    let new = r#"["state_machine/0",{"Expire":{"key":{"time_ms":5000,"seq":7},"value":{"seq":7,"key":"a"}}}]"#;
+    assert_eq!(reencode(old), new);
+}
+
+#[test]
+fn what_the_format_lets_pass() {
+    let cases = [
+        (
+            "any number of state machine, unknown fields, a missing meta",
+            r#"["state_machine/17",{"GenericKV":{"x":[{}],"key":"a","value":{"seq":1,"data":[0,255],"y":null}}}]"#,
+            r#"["state_machine/0",{"GenericKV":{"key":"a","value":{"seq":1,"meta":null,"data":[0,255]}}}]"#,
+        ),
+        ("spaces and escapes", r#" [ "raft\u005flog" , { "NodeId" : null } ] "#, r#"["raft_log",{"NodeId":null}]"#),
+        (
+            "a header that is not upgrading",
+            r#"["header",{"DataHeader":{"key":"header","value":{"version":"V004","upgrading":null,"cleaning":false}}}]"#,
+            r#"["header",{"DataHeader":{"key":"header","value":{"version":"V004"}}}]"#,
+        ),
+        (
+            "a node without a gRPC address",
+            r#"["state_machine/0",{"Nodes":{"key":1,"value":{"name":"1","endpoint":{"addr":"a","port":1}}}}]"#,
+            r#"["state_machine/0",{"Nodes":{"key":1,"value":{"name":"1","endpoint":{"addr":"a","port":1},"grpc_api_advertise_address":null}}}]"#,
+        ),
+    ];
+    for (case, text, expected) in cases {
+        assert_eq!(reencode(text), expected, "{case}");
+    }
+}
+
+#[test]
+fn what_is_no_record_is_named() {
+    let header = |value: &str| format!(r#"["header",{{"DataHeader":{{"key":"header","value":{value}}}}}]"#);
+    let cases = [
+        ("", "EOF while parsing a value at column 0".to_owned()),
+        ("{}", "invalid type: map, expected an array of a tree and a record at column 0".to_owned()),
+        ("[]", "invalid length 0, expected an array of a tree and a record at column 2".to_owned()),
+        (r#"["raft_log"]"#, "invalid length 1, expected an array of a tree and a record at column 12".to_owned()),
+        (r#"["raft_log",{"NodeId":1},2]"#, "trailing characters at column 26".to_owned()),
+        (r#"["raft_log",{"NodeId":1}]x"#, "trailing characters at column 26".to_owned()),
+        (r#"["raft_log",{"NodeId":-1}]"#, "invalid value: integer `-1`, expected u64 at column 24".to_owned()),
+        (r#"["sledtree",{}]"#, "unknown tree `sledtree`: ".to_owned()),
+        (r#"["raft_state",{"x":1}]"#, "unknown tree `raft_state`: ".to_owned()),
+        (r#"["state_machine/",{}]"#, "unknown tree `state_machine/`: ".to_owned()),
+        (r#"["raft_log",{"Logs":1}]"#, "unknown variant `Logs`, expected one of ".to_owned()),
+        (r#"["state_machine/0",{"Databases":{}}]"#, "unknown variant `Databases`, expected one of ".to_owned()),
+        (
+            r#"["state_machine/0",{"Sequences":{"key":"database-lookup","value":1}}]"#,
+            "unknown key `database-lookup` in a `Sequences` record".to_owned(),
+        ),
+        (
+            r#"["state_machine/0",{"StateMachineMeta":{"key":"Init","value":{"Bool":true}}}]"#,
+            "unknown key `Init` in a `StateMachineMeta` record".to_owned(),
+        ),
+        (
+            r#"["state_machine/0",{"StateMachineMeta":{"key":"LastApplied","value":{"Bool":true}}}]"#,
+            "the value of `LastApplied` is a `Bool`".to_owned(),
+        ),
+        (
+            r#"["state_machine/0",{"GenericKV":{"key":"a","value":{"seq":1,"data":[256]}}}]"#,
+            "invalid value: integer `256`, expected u8 at column ".to_owned(),
+        ),
+        (
+            r#"["state_machine/0",{"GenericKV":{"key":"a","value":{"seq":1,"data":"text"}}}]"#,
+            "invalid type: string \"text\", expected a sequence at column ".to_owned(),
+        ),
+        (
+            r#"["header",{"DataHeader":{"key":"footer","value":{"version":"V004"}}}]"#,
+            "unknown key `footer` in a `DataHeader` record".to_owned(),
+        ),
+        (
+            r#"["header",{"DataHeader":{"key":"seal","value":{"version":"V004","records":3,"sha256":"00"}}}]"#,
+            "sealed file: this version cannot check the seal".to_owned(),
+        ),
+        (&header(r#"{"version":"V004","sealed":true}"#), "sealed file: this version cannot check the seal".to_owned()),
+        (&header(r#"{"version":"V100"}"#), "version V100 is not supported: only V004 is read".to_owned()),
+        (
+            &header(r#"{"version":"V003","upgrading":null}"#),
+            "version V003 is not supported: only V004 is read".to_owned(),
+        ),
+        (
+            &header(r#"{"version":"V004","upgrading":"V005"}"#),
+            "the store was stopped half way through an upgrade to V005".to_owned(),
+        ),
+        (&header("{}"), "missing field `version` at column ".to_owned()),
+    ];
+    for (text, expected) in cases {
+        let error = decode(text).expect_err(text).to_string();
+        assert!(error.starts_with(&expected), "{text}\n got: {error}\nwant: {expected}");
+        assert!(!error.contains("line 1"), "{error}");
+    }
+}
+
+fn log_id() -> impl Strategy<Value = LogId> {
+    (any::<u64>(), any::<u64>(), any::<u64>())
+        .prop_map(|(term, node_id, index)| LogId { leader_id: LeaderId { term, node_id }, index })
+}
+
+fn membership() -> impl Strategy<Value = Membership> {
+    let config = collection::btree_set(any::<u64>(), 0..4);
+    (collection::vec(config, 0..3), collection::btree_set(any::<u64>(), 0..3)).prop_map(|(configs, learners)| {
+        let ids: BTreeSet<u64> = configs.iter().flatten().copied().chain(learners).collect();
+        Membership { configs, nodes: ids.into_iter().map(|id| (id, NoAddress {})).collect::<BTreeMap<_, _>>() }
+    })
+}
+
+fn payload() -> impl Strategy<Value = Payload> {
+    prop_oneof![
+        Just(Payload::Blank),
+        membership().prop_map(Payload::Membership),
+        (any::<u64>(), ".*").prop_map(|(time_ms, feature)| {
+            let feature = serde_json::to_string(&feature).unwrap();
+            let cmd =
+                format!(r#"{{"time_ms":{time_ms},"cmd":{{"SetFeature":{{"feature":{feature},"enable":true}}}}}}"#);
+            Payload::Normal(RawValue::from_string(cmd).unwrap())
+        }),
+    ]
+}
+
+fn seq_v() -> impl Strategy<Value = SeqV> {
+    let meta = (option::of(any::<u64>()), option::of(any::<u64>()))
+        .prop_map(|(expire_at, proposed_at_ms)| KvMeta { expire_at, proposed_at_ms });
+    (any::<u64>(), option::of(meta), collection::vec(any::<u8>(), 0..64)).prop_map(|(seq, meta, data)| SeqV {
+        seq,
+        meta,
+        data,
+    })
+}
+
+fn node() -> impl Strategy<Value = Node> {
+    (".*", ".*", any::<u16>(), option::of(".*")).prop_map(|(name, addr, port, grpc_api_advertise_address)| Node {
+        name,
+        endpoint: Endpoint { addr, port },
+        grpc_api_advertise_address,
+    })
+}
+
+fn state_record() -> impl Strategy<Value = StateRecord> {
+    let stored = (option::of(log_id()), membership());
+    prop_oneof![
+        any::<u64>().prop_map(StateRecord::Sequence),
+        log_id().prop_map(StateRecord::LastApplied),
+        stored
+            .prop_map(|(log_id, membership)| { StateRecord::LastMembership(StoredMembership { log_id, membership }) }),
+        (any::<u64>(), node()).prop_map(|(id, node)| StateRecord::Node { id, node }),
+        (any::<u64>(), any::<u64>(), any::<String>()).prop_map(|(time_ms, seq, key)| StateRecord::Expire {
+            time_ms,
+            seq,
+            key
+        }),
+        (any::<String>(), seq_v()).prop_map(|(key, value)| StateRecord::Kv { key, value }),
+        Just(StateRecord::Ignored),
+    ]
+}
+
+fn record() -> impl Strategy<Value = Record> {
+    let vote = (any::<u64>(), any::<u64>(), any::<bool>())
+        .prop_map(|(term, node_id, committed)| Vote { leader_id: LeaderId { term, node_id }, committed });
+    prop_oneof![
+        Just(Record::Header(Header { version: "V004".to_owned() })),
+        option::of(any::<u64>()).prop_map(Record::NodeId),
+        option::of(vote).prop_map(Record::Vote),
+        option::of(log_id()).prop_map(Record::Committed),
+        option::of(log_id()).prop_map(Record::Purged),
+        (log_id(), payload()).prop_map(|(log_id, payload)| Record::LogEntry(LogEntry { log_id, payload })),
+        state_record().prop_map(Record::State),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_record_survives_its_line(record in record()) {
+        let text = line(&record);
+        prop_assert!(!text.contains('\n'));
+        prop_assert_eq!(decode(&text).unwrap(), record);
+    }
+}
