@@ -2,4 +2,5 @@
 
 pub mod apply;
 pub mod command;
+pub mod grpc;
 pub mod raft;

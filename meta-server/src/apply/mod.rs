@@ -1,9 +1,30 @@
 //! What applying a command means: the rules of the format page, over whatever holds the state. Knows nothing of Raft or of disks.
+//!
+//! A command always applies; one whose conditions do not hold changes nothing and says so in its reply. The only error is a store
+//! that cannot be read or written, and that stops the node.
 
-use std::{fmt, io};
+mod conditions;
+mod expiry;
+mod operations;
+mod reply;
+mod transaction;
+mod writer;
+
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod replay;
+#[cfg(test)]
+mod rules;
+
+use std::io;
 
 use backup_plugin::record::{Node, SeqV};
-use serde::{Deserialize, Serialize};
+
+pub use reply::{Applied, Change, ExecutedPath, KvTxnReply, NodeChange, OpResponse, TxnReply};
+use writer::Writer;
+
+use crate::command::{Command, LogCommand};
 
 /// The state that commands are applied to. Every read sees the writes before it.
 pub trait StateStore {
@@ -26,23 +47,32 @@ pub trait StateStore {
     fn set_node(&mut self, id: u64, node: Option<Node>);
 }
 
-/// A record before and after a command.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    pub prev: Option<SeqV>,
-    pub result: Option<SeqV>,
-}
-
-/// What applying an entry answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Applied {
-    /// An entry with nothing to answer: blank, membership, a feature switch.
-    None,
-    Kv(Change),
-}
-
-impl fmt::Display for Applied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
+/// Applies one command: first removes what has expired by the time of its entry, then does what it asks.
+///
+/// After an error the store may hold a part of the command, so it must not be used further.
+pub fn apply<S: StateStore>(store: &mut S, command: &LogCommand) -> io::Result<Applied> {
+    if let Some(time_ms) = command.time_ms {
+        expiry::clean(store, time_ms)?;
     }
+    let mut writer = Writer::new(store, command.time_ms);
+    Ok(match &command.cmd {
+        Command::AddNode { node_id, node, overriding } => {
+            let prev = store.node(*node_id);
+            if prev.is_some() && !overriding {
+                Applied::Node(NodeChange { result: prev.clone(), prev })
+            } else {
+                store.set_node(*node_id, Some(node.clone()));
+                Applied::Node(NodeChange { prev, result: Some(node.clone()) })
+            }
+        }
+        Command::RemoveNode { node_id } => {
+            let prev = store.node(*node_id);
+            store.set_node(*node_id, None);
+            Applied::Node(NodeChange { prev, result: None })
+        }
+        Command::SetFeature { .. } => Applied::None,
+        Command::UpsertKV(upsert) => Applied::Kv(writer.upsert(upsert)?),
+        Command::Transaction(txn) => Applied::Txn(writer.transaction(txn)?),
+        Command::KvTransaction(txn) => Applied::KvTxn(writer.kv_transaction(txn)?),
+    })
 }
