@@ -3,4 +3,5 @@
 pub mod apply;
 pub mod command;
 pub mod grpc;
+pub mod log;
 pub mod raft;

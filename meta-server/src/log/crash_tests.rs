@@ -1,0 +1,268 @@
+//! What a crash leaves: the files as they were at the last fdatasync, with any part of what was written since. Whatever was
+//! answered must be there, and nothing may be torn.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tempfile::TempDir;
+
+use super::{
+    LogDb,
+    files::{Hooks, SEGMENT},
+    open::{self, Settings},
+    testing::{copy_folder, entry, id},
+};
+use crate::raft::types::{Entry, LogId, Vote};
+
+/// Small, so that segments are reused often. A leaf of 17 small entries is far below a quarter of it.
+const SMALL_SEGMENT: usize = 64 << 10;
+
+/// The unit that a disk writes whole.
+const SECTOR: usize = 512;
+
+fn open(dir: &Path, segment: usize, hooks: Hooks) -> io::Result<LogDb> {
+    open::open(dir, Settings { segment, hooks })
+}
+
+/// The files of a log at one moment; `db` apart from the others, which only opening changes.
+#[derive(Clone, Default)]
+struct Image {
+    db: Arc<Vec<u8>>,
+    others: Arc<Vec<(String, Vec<u8>)>>,
+}
+
+impl Image {
+    fn take(dir: &Path) -> Self {
+        let files = fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|file| file.file_type().unwrap().is_file());
+        let (db, others): (Vec<_>, Vec<_>) = files
+            .map(|file| (file.file_name().into_string().unwrap(), fs::read(file.path()).unwrap()))
+            .partition(|(name, _)| name == "db");
+        Self { db: Arc::new(db.into_iter().next().unwrap().1), others: Arc::new(others) }
+    }
+
+    fn open(&self, segment: usize) -> io::Result<(TempDir, LogDb)> {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join("db"), &*self.db).unwrap();
+        for (name, bytes) in self.others.iter() {
+            fs::write(dir.path().join(name), bytes).unwrap();
+        }
+        open(dir.path(), segment, Hooks::default()).map(|log| (dir, log))
+    }
+
+    /// This image with a random part of the sectors that `later` wrote, and one of the two lengths.
+    fn torn(&self, later: &Image, random: &mut StdRng) -> Image {
+        let mut db = self.db.to_vec();
+        let share = random.random_range(0.0..1.0);
+        db.resize(db.len().max(later.db.len()), 0);
+        for (start, sector) in (0..).step_by(SECTOR).zip(later.db.chunks(SECTOR)) {
+            if random.random_bool(share) {
+                db[start..start + sector.len()].copy_from_slice(sector);
+            }
+        }
+        if random.random_bool(0.5) {
+            db.truncate(self.db.len());
+        }
+        Image { db: Arc::new(db), others: Arc::clone(&self.others) }
+    }
+
+    /// This image with garbage or zeroes behind its end.
+    fn longer(&self, random: &mut StdRng) -> Image {
+        let mut db = self.db.to_vec();
+        let zeroes = random.random_bool(0.5);
+        let extra = random.random_range(1..100_000);
+        db.extend((0..extra).map(|_| if zeroes { 0 } else { random.random::<u8>() }));
+        Image { db: Arc::new(db), others: Arc::clone(&self.others) }
+    }
+}
+
+/// What the files were at the last fdatasync, and at each flush the pair of that and of what was flushed since.
+#[derive(Default)]
+struct Trail {
+    synced: Image,
+    flushed: Vec<(Image, Image)>,
+}
+
+fn recorded(trail: &Arc<Mutex<Trail>>) -> Hooks {
+    let (before, after) = (Arc::clone(trail), Arc::clone(trail));
+    Hooks {
+        before_sync: Some(Box::new(move |dir| {
+            let mut trail = before.lock().unwrap();
+            let synced = trail.synced.clone();
+            trail.flushed.push((synced, Image::take(dir)));
+        })),
+        after_sync: Some(Box::new(move |dir| after.lock().unwrap().synced = Image::take(dir))),
+    }
+}
+
+/// What was answered.
+#[derive(Clone, Default)]
+struct Answered {
+    entries: BTreeMap<u64, Entry>,
+    purged: Option<LogId>,
+    vote: Option<Vote>,
+}
+
+impl Answered {
+    fn last(&self) -> Option<LogId> {
+        self.entries.last_key_value().map(|(_, entry)| entry.log_id).or(self.purged)
+    }
+
+    /// One random request, waited for.
+    fn step(&mut self, log: &LogDb, term: u64, random: &mut StdRng) {
+        match random.random_range(0..10) {
+            0 => {
+                self.vote = Some(Vote::new(term, 1));
+                log.update_state_blocking(|state| state.vote = self.vote).unwrap();
+            }
+            1 => {
+                for _ in 0..random.random_range(0..20) {
+                    self.entries.pop_last();
+                }
+                log.truncate_after_blocking(self.last()).unwrap();
+            }
+            2 if !self.entries.is_empty() => {
+                let purged = self.entries.values().nth(random.random_range(0..self.entries.len())).unwrap().log_id;
+                self.entries = self.entries.split_off(&(purged.index + 1));
+                self.purged = Some(purged);
+                log.purge_blocking(purged).unwrap();
+            }
+            _ => {
+                let start = self.last().map_or(0, |last| last.index + 1);
+                let count = random.random_range(1..60);
+                let entries: Vec<_> =
+                    (start..start + count).map(|index| entry(term, index, random.random_range(0..400))).collect();
+                self.entries.extend(entries.iter().map(|entry| (entry.log_id.index, entry.clone())));
+                log.append_blocking(entries).unwrap();
+            }
+        }
+    }
+
+    fn check_equal(&self, log: &LogDb) {
+        assert!(log.iter(0..u64::MAX).map(Result::unwrap).eq(self.entries.values().cloned()));
+        assert_eq!((log.last_log_id(), log.purged(), log.state().vote), (self.last(), self.purged, self.vote));
+    }
+}
+
+/// A crash between two answers: what both have must be there, and nothing that neither has.
+fn check_between(log: &LogDb, before: &Answered, after: &Answered) {
+    let found: BTreeMap<_, _> = log.iter(0..u64::MAX).map(Result::unwrap).map(|e| (e.log_id.index, e)).collect();
+    for (index, entry) in &before.entries {
+        if after.entries.get(index) == Some(entry) {
+            assert_eq!(found.get(index), Some(entry), "an answered entry is lost");
+        }
+    }
+    for (index, entry) in &found {
+        assert!([before, after].iter().any(|side| side.entries.get(index) == Some(entry)), "an entry nobody wrote");
+    }
+    assert!([before.vote, after.vote].contains(&log.state().vote), "a vote is lost");
+    assert!([before.purged, after.purged].contains(&log.purged()), "a purge is lost");
+}
+
+#[test]
+fn everything_answered_is_in_the_files_as_of_the_last_fdatasync() {
+    let trail = Arc::new(Mutex::new(Trail::default()));
+    let dir = TempDir::new().unwrap();
+    let log = open(dir.path(), SMALL_SEGMENT, recorded(&trail)).unwrap();
+    let mut random = StdRng::seed_from_u64(1);
+    let mut answered = Answered::default();
+    for term in 1..60 {
+        answered.step(&log, term, &mut random);
+        let synced = trail.lock().unwrap().synced.clone();
+        let (_dir, copy) = synced.open(SMALL_SEGMENT).unwrap();
+        answered.check_equal(&copy);
+        let (_dir, copy) = synced.longer(&mut random).open(SMALL_SEGMENT).unwrap();
+        answered.check_equal(&copy);
+    }
+}
+
+#[test]
+fn any_part_of_what_was_written_later_takes_nothing_that_was_answered() {
+    for seed in 0..2 {
+        let trail = Arc::new(Mutex::new(Trail::default()));
+        let dir = TempDir::new().unwrap();
+        let mut log = open(dir.path(), SMALL_SEGMENT, recorded(&trail)).unwrap();
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut answered = Answered::default();
+        trail.lock().unwrap().synced = Image::take(dir.path());
+        for term in 1..60 {
+            let before = answered.clone();
+            answered.step(&log, term, &mut random);
+            for (synced, flushed) in std::mem::take(&mut trail.lock().unwrap().flushed) {
+                for _ in 0..3 {
+                    let (_dir, copy) = synced.torn(&flushed, &mut random).open(SMALL_SEGMENT).unwrap();
+                    check_between(&copy, &before, &answered);
+                }
+            }
+            if random.random_bool(0.05) {
+                log.close().unwrap();
+                log = open(dir.path(), SMALL_SEGMENT, recorded(&trail)).unwrap();
+                *trail.lock().unwrap() = Trail { synced: Image::take(dir.path()), flushed: Vec::new() };
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kill_while_requests_wait_loses_nothing_that_was_answered_and_tears_nothing() {
+    let dir = TempDir::new().unwrap();
+    let slow =
+        Hooks { before_sync: Some(Box::new(|_| std::thread::sleep(Duration::from_millis(5)))), after_sync: None };
+    let log = open(dir.path(), SEGMENT, slow).unwrap();
+    let (answer, answered) = mpsc::channel();
+    let mut copies = Vec::new();
+    let mut last_answered = None;
+    for start in (0..2000).step_by(10) {
+        let answer = answer.clone();
+        let entries = (start..start + 10).map(|index| entry(1, index, 3000)).collect();
+        log.append(entries, move |result| {
+            result.and_then(|()| answer.send(start + 9).map_err(io::Error::other)).unwrap();
+        });
+        std::thread::sleep(Duration::from_millis(1));
+        last_answered = answered.try_iter().last().or(last_answered);
+        if start % 100 == 0 {
+            let copy = TempDir::new().unwrap();
+            copy_folder(dir.path(), copy.path());
+            copies.push((copy, last_answered));
+        }
+    }
+    assert!(copies.iter().any(|(_, answered)| answered.is_some()));
+    for (copy, answered) in copies {
+        let log = LogDb::open(copy.path()).unwrap();
+        assert!(log.last_log_id() >= answered.map(|index| id(1, index)), "{answered:?}: {:?}", log.last_log_id());
+        for found in log.iter(0..u64::MAX).map(Result::unwrap) {
+            assert_eq!(found, entry(1, found.log_id.index, 3000));
+        }
+    }
+}
+
+#[test]
+fn after_a_failure_every_request_fails_and_names_it() {
+    let dir = TempDir::new().unwrap();
+    let stray = Hooks {
+        before_sync: None,
+        after_sync: Some(Box::new(|dir| fs::write(dir.join("blobs").join("1"), "").unwrap())),
+    };
+    let log = open(dir.path(), SEGMENT, stray).unwrap();
+    log.append_blocking(vec![entry(1, 0, 10)]).unwrap();
+    for index in 1..4 {
+        let error = log.append_blocking(vec![entry(1, index, 10)]).unwrap_err().to_string();
+        assert!(error.starts_with("the log stopped at a failure: ") && error.contains("blobs is not empty"), "{error}");
+    }
+    assert!(log.close().is_err());
+}
+
+#[test]
+fn a_snapshot_of_sled_that_was_cut_short_is_no_obstacle() {
+    let dir = TempDir::new().unwrap();
+    let log = LogDb::open(dir.path()).unwrap();
+    log.append_blocking(vec![entry(1, 0, 10)]).unwrap();
+    log.close().unwrap();
+    fs::write(dir.path().join("snap.7FFFFFFFFFFFFFFF.generating"), "half").unwrap();
+    assert_eq!(LogDb::open(dir.path()).unwrap().last_log_id(), Some(id(1, 0)));
+}

@@ -1,0 +1,54 @@
+//! Errors of the log: what was tried, on what, with the cause in `source`. Everything leaves the log as `io::Error`, because
+//! that is what Raft's storage seam speaks.
+
+use std::{error::Error, io};
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {tried}")]
+struct Failed {
+    tried: String,
+    source: Box<dyn Error + Send + Sync>,
+}
+
+/// Wraps a cause with what was tried, keeping the kind of an I/O error.
+pub(super) fn failed<E>(tried: impl Into<String>) -> impl FnOnce(E) -> io::Error
+where
+    E: Into<Box<dyn Error + Send + Sync>>,
+{
+    let tried = tried.into();
+    move |cause| {
+        let source = cause.into();
+        let kind = match (source.downcast_ref::<io::Error>(), source.downcast_ref::<sled::Error>()) {
+            (Some(e), _) | (_, Some(sled::Error::Io(e))) => e.kind(),
+            _ => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, Failed { tried, source })
+    }
+}
+
+/// What is on disk is not what this log writes.
+pub(super) fn corrupt(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.into())
+}
+
+/// The caller asked for what would break the log; nothing was changed.
+pub(super) fn refused(what: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, what.into())
+}
+
+/// The writer has ended, by `close` or by a panic.
+pub(super) fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the log is closed")
+}
+
+/// An error with its causes, in one line.
+pub(super) fn chain(error: &io::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,147 @@
+//! The sled database under the log: its settings, its files, and what it takes to have them on disk.
+//!
+//! sled 0.34 never fsyncs on `flush` (it calls `sync_file_range`), so [`Files::sync`] flushes and then calls fdatasync on a
+//! handle of our own. What else it leaves out is done here: folders are fsynced, a half-written snapshot of its page table,
+//! which would make it refuse to open, is removed, and `blobs/`, which it never syncs, must stay empty.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::error::{corrupt, failed};
+
+/// sled's unit of allocation and reuse. An item above a quarter of it would become a blob; a leaf has at most 17 values.
+pub(super) const SEGMENT: usize = 2 << 20;
+
+/// sled's cache; the log is read from its tail in memory, and in order at start.
+const CACHE_BYTES: u64 = 8 << 20;
+
+/// A closed database keeps its lock until sled's own threads have let go of it.
+const LOCK_RETRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Called by the writer with the folder of the log.
+#[cfg(test)]
+pub(super) type Hook = Box<dyn FnMut(&Path) + Send>;
+
+/// What a test does between the flush and the fdatasync, and after it.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct Hooks {
+    pub(super) before_sync: Option<Hook>,
+    pub(super) after_sync: Option<Hook>,
+}
+
+/// The writer's hold on the files.
+pub(super) struct Files {
+    db: sled::Db,
+    dir: PathBuf,
+    /// The same file that sled writes to, opened before its first write: the kernel tells each handle of a failed write once.
+    data: File,
+    #[cfg(test)]
+    pub(super) hooks: Hooks,
+}
+
+impl Files {
+    /// Opens the database in `dir`, or creates it, and makes sure that its files have durable names.
+    pub(super) fn open(dir: &Path, segment: usize) -> io::Result<Self> {
+        let at = |tried: &str| failed(format!("{tried} {}", dir.display()));
+        fs::create_dir_all(dir).map_err(at("create"))?;
+        remove_unfinished_snapshots(dir).map_err(at("remove unfinished snapshots in"))?;
+        let data_path = dir.join("db");
+        let data = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&data_path)
+            .map_err(failed(format!("open {}", data_path.display())))?;
+        let db = open_sled(dir, segment).map_err(failed(format!("open the log in {}", dir.display())))?;
+        let files = Self {
+            db,
+            dir: dir.to_owned(),
+            data,
+            #[cfg(test)]
+            hooks: Hooks::default(),
+        };
+        files.check_blobs()?;
+        sync_folder(dir).map_err(at("fsync the files of"))?;
+        Ok(files)
+    }
+
+    pub(super) fn tree(&self, name: &str) -> io::Result<sled::Tree> {
+        self.db.open_tree(name).map_err(failed(format!("open `{name}` of the log in {}", self.dir.display())))
+    }
+
+    pub(super) fn db(&self) -> sled::Db {
+        self.db.clone()
+    }
+
+    /// Puts everything that was written so far on disk. After an error nothing is known of what is there: never try again.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        self.db.flush().map_err(failed(format!("flush the log in {}", self.dir.display())))?;
+        #[cfg(test)]
+        if let Some(hook) = &mut self.hooks.before_sync {
+            hook(&self.dir);
+        }
+        self.data.sync_data().map_err(failed(format!("fdatasync {}", self.dir.join("db").display())))?;
+        self.check_blobs()?;
+        #[cfg(test)]
+        if let Some(hook) = &mut self.hooks.after_sync {
+            hook(&self.dir);
+        }
+        Ok(())
+    }
+
+    /// sled syncs no blob: one that appears is an entry that could be lost.
+    fn check_blobs(&self) -> io::Result<()> {
+        let blobs = self.dir.join("blobs");
+        match fs::read_dir(&blobs).map_err(failed(format!("list {}", blobs.display())))?.next() {
+            None => Ok(()),
+            Some(_) => Err(corrupt(format!("{} is not empty: what is in it may not be on disk", blobs.display()))),
+        }
+    }
+}
+
+fn open_sled(dir: &Path, segment: usize) -> sled::Result<sled::Db> {
+    let config = sled::Config::new()
+        .path(dir)
+        .flush_every_ms(None)
+        .cache_capacity(CACHE_BYTES)
+        .mode(sled::Mode::HighThroughput)
+        .segment_size(segment);
+    for _ in 0..LOCK_RETRIES {
+        match config.open() {
+            Err(sled::Error::Io(e)) if e.to_string().starts_with("could not acquire lock") => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            done => return done,
+        }
+    }
+    config.open()
+}
+
+/// sled would take one for its newest snapshot, and refuse to open when it was cut short.
+fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Fsyncs every file in `dir`, `dir` itself, and its parent, which holds its name.
+fn sync_folder(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    File::open(dir)?.sync_all()?;
+    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}

@@ -1,0 +1,122 @@
+//! Opening the log: recover what a crash may have left half done, learn the bounds, start the writer.
+
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Mutex, RwLock, mpsc},
+    thread,
+};
+
+use sled::Tree;
+
+use super::{
+    Disk, Inner, LogDb, Shared, codec,
+    error::{corrupt, failed},
+    files::{Files, SEGMENT},
+    pieces,
+    state::RaftState,
+    view::View,
+    writer::Writer,
+};
+
+/// What only tests choose differently.
+pub(super) struct Settings {
+    pub(super) segment: usize,
+    #[cfg(test)]
+    pub(super) hooks: super::files::Hooks,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            segment: SEGMENT,
+            #[cfg(test)]
+            hooks: super::files::Hooks::default(),
+        }
+    }
+}
+
+pub(super) fn open(dir: &Path, settings: Settings) -> io::Result<LogDb> {
+    let Settings {
+        segment,
+        #[cfg(test)]
+        hooks,
+    } = settings;
+    let mut files = Files::open(dir, segment)?;
+    let log = files.tree("raft_log")?;
+    let state_tree = files.tree("raft_state")?;
+    let state = RaftState::read(|key| state_tree.get(key).map_err(failed(format!("read `{key}` of the Raft state"))))?;
+    let view = recover(&log, state).map_err(failed(format!("open the log in {}", dir.display())))?;
+    files.sync()?;
+    #[cfg(test)]
+    {
+        files.hooks = hooks;
+    }
+
+    let disk = Disk { db: files.db(), log: log.clone() };
+    let (requests, received) = mpsc::channel();
+    let shared = Arc::new(Shared {
+        view: Mutex::new(view),
+        requests: Mutex::new(Some(requests)),
+        disk: RwLock::new(Some(disk)),
+    });
+    let on_durable = {
+        let shared = Arc::clone(&shared);
+        Box::new(move |request| shared.view().tail.evict(request))
+    };
+    let writer = Writer::new(files, log, state_tree, segment, on_durable);
+    let writer = thread::Builder::new()
+        .name("raft-log".to_owned())
+        .spawn(move || writer.run(&received))
+        .map_err(failed("start the log's thread"))?;
+    Ok(LogDb { inner: Arc::new(Inner { shared, writer: Mutex::new(Some(writer)) }) })
+}
+
+/// Finishes a purge and drops an entry that is not whole at the end of the log; checks that the rest has no hole.
+fn recover(log: &Tree, state: RaftState) -> io::Result<View> {
+    let mut first = 0;
+    if let Some(purged) = state.purged {
+        remove(log, 0, purged.index)?;
+        first = purged.index + 1;
+    }
+    let mut before = state.purged.map(|purged| purged.index);
+    let mut last = None;
+    let mut torn = None;
+    for found in pieces::walk(log, first..=u64::MAX) {
+        let found = found?;
+        if let Some(torn) = torn {
+            return Err(corrupt(format!("log entry {torn} is not whole, and the log goes on after it")));
+        }
+        match before.replace(found.index) {
+            Some(before) if before + 1 != found.index => {
+                let missing = before + 1;
+                return Err(corrupt(format!(
+                    "log entry {missing} is missing, and the log goes on with {}",
+                    found.index
+                )));
+            }
+            Some(_) => {}
+            None => first = found.index,
+        }
+        if found.whole {
+            last = Some(found);
+        } else {
+            torn = Some(found.index);
+        }
+    }
+    if let Some(torn) = torn {
+        tracing::info!(index = torn, "the last log entry was never written whole, dropping it");
+        remove(log, torn, torn)?;
+    }
+    let last = last.map(|last| codec::decode(last.index, &last.bytes)).transpose()?;
+    let last = last.map(|entry| entry.log_id).or(state.purged);
+    Ok(View { first, last, state, ..View::default() })
+}
+
+fn remove(log: &Tree, from: u64, to: u64) -> io::Result<()> {
+    let tried = || failed(format!("remove log entries {from} to {to}"));
+    for key in log.range(pieces::keys(from..=to)).keys() {
+        log.remove(key.map_err(tried())?).map_err(tried())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! The log from its door: refusals, bounds in memory and on disk, and what closing does.
+
+use std::{io, sync::mpsc, time::Duration};
+
+use tempfile::TempDir;
+
+use super::{
+    LogDb, pieces,
+    testing::{entry, id},
+};
+use crate::raft::types::{Entry, Vote};
+
+fn opened() -> (TempDir, LogDb) {
+    let dir = TempDir::new().unwrap();
+    let log = LogDb::open(dir.path()).unwrap();
+    (dir, log)
+}
+
+fn entries(range: std::ops::Range<u64>, size: usize) -> Vec<Entry> {
+    range.map(|index| entry(1, index, size)).collect()
+}
+
+/// Removes pieces behind the log's back.
+fn damage(dir: &TempDir, remove: impl Fn(&sled::Tree)) {
+    let db = super::files::Files::open(dir.path(), super::files::SEGMENT).unwrap();
+    remove(&db.tree("raft_log").unwrap());
+}
+
+#[test]
+fn what_would_break_the_log_is_refused_and_changes_nothing() {
+    let (_dir, log) = opened();
+    log.append_blocking(entries(1..4, 10)).unwrap();
+    log.update_state_blocking(|state| state.vote = Some(Vote::new(5, 1))).unwrap();
+    let cases = [
+        (log.append_blocking(entries(5..6, 10)), "cannot append log entry T1-N1.5 after T1-N1.3"),
+        (log.append_blocking(entries(3..4, 10)), "cannot append log entry T1-N1.3 after T1-N1.3"),
+        (log.truncate_after_blocking(Some(id(7, 2))), "cannot truncate the log after T7-N1.2: it has T1-N1.2 there"),
+        (
+            log.update_state_blocking(|state| state.vote = Some(Vote::new(4, 1))),
+            "cannot save vote <T4-N1:->: it is behind <T5-N1:->, which was saved before",
+        ),
+        (
+            log.update_state_blocking(|state| state.purged = Some(id(1, 2))),
+            "cannot set the purged log id: it moves with a purge",
+        ),
+    ];
+    for (result, message) in cases {
+        let error = result.unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), (io::ErrorKind::InvalidInput, message));
+    }
+    assert_eq!(log.read(0..9, u64::MAX).unwrap(), entries(1..4, 10));
+    assert_eq!(log.state().vote, Some(Vote::new(5, 1)));
+}
+
+#[test]
+fn entries_are_readable_before_they_are_on_disk() {
+    let (_dir, log) = opened();
+    let (answer, answered) = mpsc::channel();
+    log.append(entries(0..3, 10), move |result| answer.send(result).unwrap());
+    assert_eq!(log.read_cached(0..3, u64::MAX), Some(entries(0..3, 10)));
+    answered.recv().unwrap().unwrap();
+}
+
+#[test]
+fn the_tail_in_memory_is_bounded_and_what_left_it_is_read_from_disk() {
+    let (_dir, log) = opened();
+    for start in (0..3000).step_by(100) {
+        log.append_blocking(entries(start..start + 100, 10_000)).unwrap();
+    }
+    let stats = log.stats().unwrap();
+    assert!(stats.cached_bytes <= 8 << 20, "{stats:?}");
+    assert_eq!(log.read_cached(0..1, u64::MAX), None);
+    assert_eq!(log.read(0..3, 15_000).unwrap(), entries(0..1, 10_000));
+    assert_eq!(log.read(0..2, u64::MAX).unwrap(), entries(0..2, 10_000));
+    assert!(log.iter(0..3000).map(Result::unwrap).eq(entries(0..3000, 10_000)));
+}
+
+#[test]
+fn purging_frees_the_disk() {
+    let (_dir, log) = opened();
+    let mut largest = 0;
+    for start in (0..30_000).step_by(100) {
+        log.append_blocking(entries(start..start + 100, 160)).unwrap();
+        if start % 1000 == 0 && start > 0 {
+            log.purge_blocking(id(1, start - 1)).unwrap();
+        }
+        largest = largest.max(log.stats().unwrap().disk_bytes);
+    }
+    assert!(largest <= 24 << 20, "{largest} bytes on disk for at most 1100 entries");
+}
+
+#[test]
+fn a_hint_reaches_the_disk_by_itself() {
+    let (dir, log) = opened();
+    log.append_blocking(entries(0..2, 10)).unwrap();
+    log.set_committed(Some(id(1, 1)));
+    std::thread::sleep(Duration::from_millis(500));
+    let copy = TempDir::new().unwrap();
+    super::testing::copy_folder(dir.path(), copy.path());
+    assert_eq!(LogDb::open(copy.path()).unwrap().state().committed, Some(id(1, 1)));
+}
+
+#[test]
+fn every_value_beside_the_log_comes_back() {
+    let (dir, log) = opened();
+    let update = |state: &mut super::RaftState| {
+        state.node_id = Some(7);
+        state.vote = Some(Vote::new_committed(3, 7));
+        state.cluster_id = Some("abc".to_owned());
+        state.incarnation = Some(u64::MAX);
+        state.peer_incarnations.extend([(1, 11), (2, 22)]);
+        state.live_base = Some("base-000002".to_owned());
+        state.elect_on_open = true;
+    };
+    log.update_state_blocking(update).unwrap();
+    log.update_state_blocking(|state| state.peer_incarnations.retain(|id, _| *id != 1)).unwrap();
+    let state = log.state();
+    assert_eq!(state.peer_incarnations.len(), 1);
+    log.close().unwrap();
+    assert_eq!(LogDb::open(dir.path()).unwrap().state(), state);
+}
+
+#[test]
+fn a_closed_log_says_so() {
+    let (_dir, log) = opened();
+    log.append_blocking(entries(0..1, 10)).unwrap();
+    log.close().unwrap();
+    log.close().unwrap();
+    assert_eq!(log.append_blocking(entries(1..2, 10)).unwrap_err().to_string(), "the log is closed");
+    assert_eq!(log.stats().unwrap_err().to_string(), "the log is closed");
+}
+
+#[test]
+fn an_entry_that_is_not_whole_is_dropped_at_the_end_and_an_error_before_it() {
+    for (torn, message) in [(9, None), (4, Some("log entry 4 is not whole, and the log goes on after it"))] {
+        let (dir, log) = opened();
+        log.append_blocking(entries(0..10, 9000)).unwrap();
+        log.close().unwrap();
+        drop(log);
+        damage(&dir, |tree| {
+            let (last_piece, _) = tree.range(pieces::keys(torn..=torn)).next_back().unwrap().unwrap();
+            tree.remove(last_piece).unwrap();
+        });
+        match (LogDb::open(dir.path()), message) {
+            (Ok(log), None) => assert_eq!(log.last_log_id(), Some(id(1, 8))),
+            (Err(error), Some(message)) => assert!(super::error::chain(&error).ends_with(message), "{error:?}"),
+            (result, _) => panic!("entry {torn}: {:?}", result.map(|log| log.last_log_id())),
+        }
+    }
+}
+
+#[test]
+fn a_hole_is_an_error_that_names_the_missing_index() {
+    let (dir, log) = opened();
+    log.append_blocking(entries(0..10, 10)).unwrap();
+    log.close().unwrap();
+    drop(log);
+    damage(&dir, |tree| drop(tree.remove(pieces::keys(4..=4).start())));
+    let error = LogDb::open(dir.path()).err().unwrap();
+    let message = "log entry 4 is missing, and the log goes on with 5";
+    assert!(super::error::chain(&error).ends_with(message), "{error:?}");
+}

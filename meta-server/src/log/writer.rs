@@ -1,0 +1,273 @@
+//! The one thread that writes to sled. It takes every request that waits, writes them, flushes, calls fdatasync, and only
+//! then answers them all: many appends share one trip to the disk. Knows nothing of readers.
+//!
+//! sled may write over a segment that it freed as soon as what replaced it was handed to the kernel; by its bookkeeping that
+//! is more than one segment of writes later. So the thread syncs at least once per half segment of estimated writes: nothing
+//! is ever overwritten before its replacement is on disk.
+
+use std::{
+    io,
+    ops::RangeInclusive,
+    sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError},
+    time::{Duration, Instant},
+};
+
+use sled::Tree;
+
+use super::{
+    error::{chain, closed, failed},
+    files::Files,
+    pieces,
+    state::{self, Change},
+};
+use crate::raft::types::LogId;
+
+/// How long a value that is only a hint may wait for something to share a sync with.
+const LAZY: Duration = Duration::from_millis(50);
+
+/// How many keys are removed between two looks at the tree.
+const REMOVE_CHUNK: usize = 256;
+
+/// What one write costs in sled's file, beyond its own value: page fragments, and its share of rewritten leaves.
+const WRITE_OVERHEAD: usize = 512;
+const WRITE_AMPLIFICATION: usize = 4;
+
+/// A change of what is stored. Requests are applied in the order they were made.
+pub(super) enum Op {
+    /// Encoded entries with their indexes.
+    Append(Vec<(u64, Vec<u8>)>),
+    /// Removes the entries in the range, from its end.
+    Truncate(RangeInclusive<u64>),
+    /// Removes the entries in the range, from its start, after `upto` was written as purged.
+    Purge {
+        range: RangeInclusive<u64>,
+        upto: LogId,
+    },
+    State(Vec<Change>),
+    /// A hint: written with the next sync, or when it has waited for [`LAZY`].
+    Committed(Option<LogId>),
+    /// Changes nothing; answered once everything before it is on disk.
+    Nothing,
+}
+
+pub(super) struct Request {
+    pub(super) op: Op,
+    /// Counts requests; a later one has a larger number.
+    pub(super) number: u64,
+    pub(super) done: Done,
+}
+
+/// Tells who asked. One that is dropped unanswered, because the thread ended, answers with an error.
+pub(super) struct Done(Option<Box<dyn FnOnce(io::Result<()>) + Send>>);
+
+impl Done {
+    pub(super) fn new(done: impl FnOnce(io::Result<()>) + Send + 'static) -> Self {
+        Self(Some(Box::new(done)))
+    }
+
+    /// For what nobody waits for.
+    pub(super) fn nobody() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn answer(mut self, result: io::Result<()>) {
+        if let Some(done) = self.0.take() {
+            done(result);
+        }
+    }
+}
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        if let Some(done) = self.0.take() {
+            done(Err(closed()));
+        }
+    }
+}
+
+/// Told after every sync which request was the last one in it.
+pub(super) type OnDurable = Box<dyn FnMut(u64) + Send>;
+
+pub(super) struct Writer {
+    files: Files,
+    log: Tree,
+    state: Tree,
+    on_durable: OnDurable,
+    /// Estimated bytes that one sync may cover.
+    budget: usize,
+    /// Estimated bytes written since the last sync.
+    written: usize,
+    committed: Option<LazyCommitted>,
+    /// The first failure. What is on disk after it is unknown, so every later request is refused.
+    failure: Option<String>,
+}
+
+struct LazyCommitted {
+    id: Option<LogId>,
+    due: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(files: Files, log: Tree, state: Tree, segment: usize, on_durable: OnDurable) -> Self {
+        Self { files, log, state, on_durable, budget: segment / 2, written: 0, committed: None, failure: None }
+    }
+
+    /// Serves requests until every sender is gone, then puts on disk what is left. Returns the failure, if there was one.
+    pub(super) fn run(mut self, requests: &Receiver<Request>) -> io::Result<()> {
+        while let Some(batch) = self.next_batch(requests) {
+            self.serve(batch);
+        }
+        self.serve(Vec::new());
+        self.refuse_after_failure()
+    }
+
+    /// Every request that waits, or an empty batch when a lazy value is due; `None` once there will be no more.
+    fn next_batch(&mut self, requests: &Receiver<Request>) -> Option<Vec<Request>> {
+        let mut batch = Vec::new();
+        loop {
+            match requests.try_recv() {
+                Ok(request) => self.take(request, &mut batch),
+                Err(TryRecvError::Empty) if batch.is_empty() => match self.wait(requests) {
+                    Ok(request) => self.take(request, &mut batch),
+                    Err(RecvTimeoutError::Timeout) => return Some(batch),
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                },
+                Err(TryRecvError::Disconnected) if batch.is_empty() => return None,
+                Err(_) => return Some(batch),
+            }
+        }
+    }
+
+    fn wait(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
+        match &self.committed {
+            None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            Some(lazy) => requests.recv_timeout(lazy.due.saturating_duration_since(Instant::now())),
+        }
+    }
+
+    fn take(&mut self, request: Request, batch: &mut Vec<Request>) {
+        if let Op::Committed(id) = request.op {
+            let due = self.committed.as_ref().map_or_else(|| Instant::now() + LAZY, |lazy| lazy.due);
+            self.committed = Some(LazyCommitted { id, due });
+            request.done.answer(Ok(()));
+        } else {
+            batch.push(request);
+        }
+    }
+
+    fn serve(&mut self, batch: Vec<Request>) {
+        let last = batch.last().map(|request| request.number);
+        let waiting: Vec<Done> = batch.into_iter().map(|request| self.write(request)).collect();
+        if let Err(error) = self.write_lazy().and_then(|()| self.sync()) {
+            self.fail(&error);
+        }
+        if let (None, Some(last)) = (&self.failure, last) {
+            (self.on_durable)(last);
+        }
+        for done in waiting {
+            done.answer(self.refuse_after_failure());
+        }
+    }
+
+    fn write(&mut self, request: Request) -> Done {
+        if self.failure.is_none()
+            && let Err(error) = self.apply(request.op)
+        {
+            self.fail(&error);
+        }
+        request.done
+    }
+
+    fn apply(&mut self, op: Op) -> io::Result<()> {
+        match op {
+            Op::Append(entries) => {
+                for (index, bytes) in entries {
+                    for (key, value) in pieces::cut(index, &bytes)? {
+                        self.written += cost(value.len());
+                        self.log.insert(key, value).map_err(failed(format!("write log entry {index}")))?;
+                        self.keep_to_budget()?;
+                    }
+                }
+            }
+            Op::Truncate(range) => self.remove(range, true)?,
+            Op::Purge { range, upto } => {
+                self.write_state(vec![state::log_id_change(state::PURGED, Some(upto))?])?;
+                self.remove(range, false)?;
+            }
+            Op::State(changes) => self.write_state(changes)?,
+            Op::Committed(id) => self.write_state(vec![state::log_id_change(state::COMMITTED, id)?])?,
+            Op::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// Removes every piece in the range one by one, so that a crash leaves no hole: from the start, or from the end.
+    fn remove(&mut self, range: RangeInclusive<u64>, from_end: bool) -> io::Result<()> {
+        let tried = || failed(format!("remove log entries {} to {}", range.start(), range.end()));
+        loop {
+            let pieces = self.log.range(pieces::keys(range.clone())).keys();
+            let keys = if from_end {
+                pieces.rev().take(REMOVE_CHUNK).collect::<sled::Result<Vec<_>>>()
+            } else {
+                pieces.take(REMOVE_CHUNK).collect()
+            };
+            let keys = keys.map_err(tried())?;
+            if keys.is_empty() {
+                return Ok(());
+            }
+            for key in keys {
+                let old = self.log.remove(key).map_err(tried())?;
+                self.written += cost(old.map_or(0, |value| value.len()));
+                self.keep_to_budget()?;
+            }
+        }
+    }
+
+    fn write_state(&mut self, changes: Vec<Change>) -> io::Result<()> {
+        for (key, value) in changes {
+            self.written += cost(value.as_ref().map_or(0, Vec::len));
+            match value {
+                Some(value) => self.state.insert(key, value),
+                None => self.state.remove(key),
+            }
+            .map_err(failed(format!("write `{key}` of the Raft state")))?;
+        }
+        Ok(())
+    }
+
+    fn write_lazy(&mut self) -> io::Result<()> {
+        match self.committed.take() {
+            Some(lazy) if self.failure.is_none() => self.apply(Op::Committed(lazy.id)),
+            _ => Ok(()),
+        }
+    }
+
+    fn keep_to_budget(&mut self) -> io::Result<()> {
+        if self.written < self.budget { Ok(()) } else { self.sync() }
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.failure.is_none() && self.written > 0 {
+            self.files.sync()?;
+            self.written = 0;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &io::Error) {
+        let failure = chain(error);
+        tracing::error!(error = %failure, "the log can no longer be written");
+        self.failure.get_or_insert(failure);
+    }
+
+    fn refuse_after_failure(&self) -> io::Result<()> {
+        match &self.failure {
+            None => Ok(()),
+            Some(failure) => Err(io::Error::other(format!("the log stopped at a failure: {failure}"))),
+        }
+    }
+}
+
+fn cost(value: usize) -> usize {
+    value * WRITE_AMPLIFICATION + WRITE_OVERHEAD
+}

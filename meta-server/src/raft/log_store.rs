@@ -1,0 +1,296 @@
+//! The log as openraft wants to see it: its log storage and log reader over [`LogDb`]. What is in memory is read right here; what
+//! may need the disk is read on a thread that may block. Knows nothing of how the log is stored.
+
+use std::{
+    fmt::Debug,
+    io,
+    ops::{Bound, Range, RangeBounds},
+};
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use openraft::{
+    RaftLogReader,
+    errors::LeaderChanged,
+    storage::{IOFlushed, LeaderBoundedStreamError, LogState, RaftLogStorage},
+};
+
+use crate::{
+    log::LogDb,
+    raft::types::{Entry, LeaderId, LogId, TypeConfig, Vote},
+};
+
+/// How many bytes of entries are read at once.
+const READ_BYTES: u64 = 1 << 20;
+
+/// A handle on the log for openraft; its readers are clones.
+#[derive(Clone)]
+pub struct LogStore {
+    log: LogDb,
+}
+
+impl LogStore {
+    pub fn new(log: LogDb) -> Self {
+        Self { log }
+    }
+
+    async fn read(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<Entry>> {
+        if let Some(entries) = self.log.read_cached(range.clone(), max_bytes) {
+            return Ok(entries);
+        }
+        let log = self.log.clone();
+        tokio::task::spawn_blocking(move || log.read(range, max_bytes)).await.map_err(io::Error::other)?
+    }
+
+    /// The entries in `range`, a batch at a time; only the first may begin later than asked for.
+    fn batches(&self, range: Range<u64>) -> impl Stream<Item = io::Result<Vec<Entry>>> + Send + use<> {
+        let start = (self.clone(), range, true);
+        stream::try_unfold(start, |(store, range, is_first)| async move {
+            let entries = store.read(range.clone(), READ_BYTES).await?;
+            let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(None) };
+            if !is_first && first.log_id.index != range.start {
+                return Err(not_in_log(range.start));
+            }
+            let rest = last.log_id.index + 1..range.end;
+            Ok(Some((entries, (store, rest, false))))
+        })
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> io::Result<Vec<Entry>> {
+        self.read(half_open(&range), u64::MAX).await
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
+        let entries = self.read(start..end, READ_BYTES).await?;
+        match entries.first() {
+            Some(first) if first.log_id.index == start => Ok(entries),
+            None if start >= end => Ok(entries),
+            _ => Err(not_in_log(start)),
+        }
+    }
+
+    async fn entries_stream<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        range: RB,
+    ) -> impl Stream<Item = io::Result<Entry>> + Send {
+        self.batches(half_open(&range)).map_ok(|entries| stream::iter(entries).map(Ok)).try_flatten()
+    }
+
+    /// Asks for the vote after each batch was read, so that no entry of another leader is passed on.
+    async fn leader_bounded_stream<RB: RangeBounds<u64> + Clone + Debug + Send>(
+        &mut self,
+        leader: LeaderId,
+        range: RB,
+    ) -> impl Stream<Item = Result<Entry, LeaderBoundedStreamError<TypeConfig>>> + Send {
+        let log = self.log.clone();
+        // With nothing to read, a leader that changed is still told.
+        let first_check = stream::once(std::future::ready(Ok(Vec::new())));
+        let batches = first_check.chain(self.batches(half_open(&range)));
+        batches
+            .map(move |batch| {
+                let vote = log.state().vote;
+                if vote.is_some_and(|vote| vote.leader_id == leader && vote.committed) {
+                    return batch.map_err(LeaderBoundedStreamError::IoError);
+                }
+                Err(LeaderChanged::new(leader, vote).into())
+            })
+            .map_ok(|entries| stream::iter(entries).map(Ok))
+            .try_flatten()
+            .scan(false, |failed, item| {
+                let over = std::mem::replace(failed, *failed || item.is_err());
+                std::future::ready((!over).then_some(item))
+            })
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
+        Ok(self.log.state().vote)
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
+        Ok(LogState { last_purged_log_id: self.log.purged(), last_log_id: self.log.last_log_id() })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        let vote = *vote;
+        self.log.update_state(move |state| state.vote = Some(vote)).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
+        self.log.set_committed(committed);
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        Ok(self.log.state().committed)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = Entry> + Send,
+        I::IntoIter: Send,
+    {
+        self.log.append(entries.into_iter().collect(), move |result| callback.io_completed(result));
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
+        self.log.truncate_after(last_log_id).await
+    }
+
+    async fn purge(&mut self, log_id: LogId) -> io::Result<()> {
+        self.log.purge(log_id).await
+    }
+}
+
+fn not_in_log(index: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("log entry {index} is not in the log"))
+}
+
+fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use openraft::{
+        RaftSnapshotBuilder, StorageError,
+        storage::{EntryResponder, RaftStateMachine},
+        testing::log::{StoreBuilder, Suite},
+        type_config::alias::{SnapshotMetaOf, SnapshotOf},
+    };
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        apply::Applied,
+        log::testing::{entry, id},
+        raft::types::{EntryPayload, StoredMembership},
+    };
+
+    /// As little of a state machine as the suite needs beside the log.
+    #[derive(Clone, Default)]
+    struct Machine(Arc<Mutex<MachineState>>);
+
+    #[derive(Default)]
+    struct MachineState {
+        applied: Option<LogId>,
+        membership: StoredMembership,
+        snapshot: Option<SnapshotOf<TypeConfig, ()>>,
+    }
+
+    impl RaftStateMachine<TypeConfig> for Machine {
+        type SnapshotData = ();
+        type SnapshotBuilder = Self;
+
+        async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+            let state = self.0.lock().unwrap();
+            Ok((state.applied, state.membership.clone()))
+        }
+
+        async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+        where
+            S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + Send,
+        {
+            while let Some((entry, responder)) = entries.try_next().await? {
+                let mut state = self.0.lock().unwrap();
+                state.applied = Some(entry.log_id);
+                if let EntryPayload::Membership(membership) = entry.payload {
+                    state.membership = StoredMembership::new(Some(entry.log_id), membership);
+                }
+                if let Some(responder) = responder {
+                    responder.send(Applied::None);
+                }
+            }
+            Ok(())
+        }
+
+        async fn get_snapshot_builder(&mut self) -> Self {
+            self.clone()
+        }
+
+        async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<TypeConfig>, (): ()) -> io::Result<()> {
+            let mut state = self.0.lock().unwrap();
+            state.applied = meta.last_log_id;
+            state.membership = meta.last_membership.clone();
+            state.snapshot = Some(SnapshotOf::<TypeConfig, ()> { meta: meta.clone(), snapshot: () });
+            Ok(())
+        }
+
+        async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, ()>>> {
+            Ok(self.0.lock().unwrap().snapshot.clone())
+        }
+    }
+
+    impl RaftSnapshotBuilder<TypeConfig> for Machine {
+        type SnapshotData = ();
+
+        async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, ()>> {
+            let mut state = self.0.lock().unwrap();
+            let meta =
+                SnapshotMetaOf::<TypeConfig> { last_log_id: state.applied, last_membership: state.membership.clone() };
+            let snapshot = SnapshotOf::<TypeConfig, ()> { meta, snapshot: () };
+            state.snapshot = Some(snapshot.clone());
+            Ok(snapshot)
+        }
+    }
+
+    struct Builder;
+
+    impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
+        async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<TypeConfig>> {
+            let (dir, store) = opened();
+            Ok((dir, store, Machine::default()))
+        }
+    }
+
+    fn opened() -> (TempDir, LogStore) {
+        let dir = TempDir::new().unwrap();
+        let log = LogDb::open(dir.path()).unwrap();
+        (dir, LogStore::new(log))
+    }
+
+    #[tokio::test]
+    async fn the_suite_of_openraft_passes() {
+        Suite::test_all(Builder).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_limited_read_is_bounded_in_bytes_and_never_empty() {
+        let (_dir, mut store) = opened();
+        let big = usize::try_from(READ_BYTES).unwrap() / 2;
+        let entries: Vec<_> = (0..12).map(|index| entry(1, index, if index == 5 { 3 * big } else { big })).collect();
+        store.log.append_blocking(entries).unwrap();
+        for (start, count) in [(0, 1), (5, 1), (11, 1)] {
+            assert_eq!(store.limited_get_log_entries(start, 12).await.unwrap().len(), count, "from {start}");
+        }
+        let missing = store.limited_get_log_entries(12, 13).await.unwrap_err();
+        assert_eq!(missing.to_string(), "log entry 12 is not in the log");
+        let all: Vec<_> = store.entries_stream(0..12).await.try_collect().await.unwrap();
+        assert_eq!(all.last().map(|entry| entry.log_id), Some(id(1, 11)));
+        assert_eq!(all.len(), 12);
+    }
+}
