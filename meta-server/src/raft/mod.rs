@@ -3,4 +3,6 @@
 pub mod convert;
 pub mod log_store;
 pub mod state_machine;
+#[cfg(test)]
+mod suite;
 pub mod types;
