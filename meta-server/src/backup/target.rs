@@ -13,7 +13,7 @@ use std::{
 use backup_plugin::{
     cluster::Lineage,
     record::{HardState, LogEntry, LogId, Node, Payload, SeqV, StateRecord, StoredMembership},
-    target::{RestoreError, RestoreGeneration, RestoreTarget, RestoredState, Seed},
+    target::{Origin, RestoreError, RestoreGeneration, RestoreTarget, RestoredState, Seed},
 };
 
 use super::{
@@ -29,7 +29,7 @@ use crate::{
         types::{self, Entry, EntryPayload},
     },
     state::State,
-    store::{RaftDir, StoreError, draw_incarnation, log_folder, open_log},
+    store::{RaftDir, StoreError, draw_incarnation, load_origin, log_folder, open_log, store_origin},
 };
 
 /// Bytes of log lines that are written together.
@@ -46,6 +46,14 @@ pub struct StoreTarget {
 impl StoreTarget {
     pub fn new(raft_dir: PathBuf) -> Self {
         StoreTarget { raft_dir }
+    }
+
+    /// What the live generation was imported from; `None`: there is none, or it was not imported.
+    pub fn live_origin(&self) -> Result<Option<Origin>, StoreError> {
+        match RaftDir::peek(&self.raft_dir)? {
+            Some(generation) => load_origin(&generation),
+            None => Ok(None),
+        }
     }
 }
 
@@ -155,7 +163,7 @@ impl RestoreGeneration for StoreGeneration {
         Ok(restored)
     }
 
-    fn commit(mut self, seed: Seed) -> Result<(), RestoreError> {
+    fn commit(mut self, seed: Seed, origin: Origin) -> Result<(), RestoreError> {
         let base = self.base.take().ok_or_else(|| RestoreError::Folder("the state is not finished".to_owned()))?;
         let path = self.unfinished.path.clone();
         match seed {
@@ -165,6 +173,7 @@ impl RestoreGeneration for StoreGeneration {
             Seed::NewLineage { node_id, lineage, nodes } => self.seed_lineage(node_id, lineage, nodes, &base)?,
         }
         drop(base);
+        store_origin(&path, origin).map_err(folder)?;
         sync_folder(&path).map_err(disk("sync", &path))?;
         self.dir.switch_to(&path).map_err(folder)?;
         self.unfinished.path = PathBuf::new();

@@ -78,6 +78,14 @@ impl RaftDir {
         }
     }
 
+    /// The folder of the live generation, without the lock: it may not be live any more when this returns.
+    pub fn peek(path: &Path) -> Result<Option<PathBuf>, StoreError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(read_content(path)?.map(|name| path.join(name)))
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

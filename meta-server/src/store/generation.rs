@@ -6,8 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use backup_plugin::record::LogId;
-use serde::{Deserialize, Serialize};
+use backup_plugin::{record::LogId, target::Origin};
 
 use super::{StoreError, draw_incarnation};
 use crate::{
@@ -19,16 +18,6 @@ use crate::{
 
 const LOG: &str = "log";
 const ORIGIN: &str = "ORIGIN";
-
-/// What an import made a generation from: the same origin again would make the same generation again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// SHA-256 of the file's bytes, in hex.
-    pub sha256: String,
-    pub node_id: u64,
-    /// The `--initial-cluster` list in its canonical form; `None`: restored as the same node.
-    pub members: Option<String>,
-}
 
 /// An open generation. The caller holds the folder's lock.
 pub struct Generation {
@@ -98,28 +87,28 @@ impl BaseNames for LogDb {
     }
 }
 
-impl Origin {
-    /// Where the generation in `dir` came from; `None`: not from an import.
-    pub fn load(dir: &Path) -> Result<Option<Origin>, StoreError> {
-        let path = dir.join(ORIGIN);
-        let read = || match fs::read(&path) {
-            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
-            Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
-            Err(err) => Err(err),
-        };
-        read().map_err(StoreError::io("read", &path))
+/// What the generation in `dir` was imported from; `None`: it was not imported.
+pub(crate) fn load_origin(dir: &Path) -> Result<Option<Origin>, StoreError> {
+    let path = dir.join(ORIGIN);
+    match fs::read(&path) {
+        Ok(bytes) => match bytes.try_into() {
+            Ok(origin) => Ok(Some(Origin(origin))),
+            Err(_) => Err(damaged(dir, format!("its {ORIGIN} is not 32 bytes long"))),
+        },
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(StoreError::io("read", &path)(err)),
     }
+}
 
-    /// Writes it into a generation that is not live yet.
-    pub fn store(&self, dir: &Path) -> Result<(), StoreError> {
-        let path = dir.join(ORIGIN);
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&path)?;
-            file.write_all(&serde_json::to_vec(self)?)?;
-            file.sync_all()
-        };
-        write().map_err(StoreError::io("write", &path))
-    }
+/// Writes it into a generation that is not live yet.
+pub(crate) fn store_origin(dir: &Path, origin: Origin) -> Result<(), StoreError> {
+    let path = dir.join(ORIGIN);
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&path)?;
+        file.write_all(&origin.0)?;
+        file.sync_all()
+    };
+    write().map_err(StoreError::io("write", &path))
 }
 
 /// Where the log of the generation in `dir` lies.

@@ -11,8 +11,8 @@ use rand::RngExt as _;
 
 pub use dir::RaftDir;
 pub use error::StoreError;
-pub use generation::{Generation, Origin};
-pub(crate) use generation::{log_folder, open_log};
+pub use generation::Generation;
+pub(crate) use generation::{load_origin, log_folder, open_log, store_origin};
 
 use crate::{
     backup::pins::PinRegistry,
