@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, io};
 
 use crate::{
     cluster::{ContentDigest, Lineage},
-    record::{HardState, LogEntry, LogId, StateRecord},
+    record::{HardState, LogEntry, LogId, Node, StateRecord},
 };
 
 /// A store that can be seeded while it is stopped.
@@ -24,14 +24,14 @@ pub trait RestoreGeneration: Sized {
     fn log_entry(&mut self, line: u64, entry: LogEntry) -> Result<(), RestoreError>;
 
     /// Takes a record of the state machine, in any order. A key that was there before is refused, here or in
-    /// [`RestoreGeneration::finish_state`]. `Expire` records are not needed: the index is rebuilt.
+    /// [`RestoreGeneration::finish_state`]. `Expire` and `Ignored` records never come: the index is rebuilt.
     fn state_record(&mut self, line: u64, record: StateRecord) -> Result<(), RestoreError>;
 
     /// Ends the feeding. With `replay`, applies every log entry above the state's LastApplied to it.
     fn finish_state(&mut self, replay: bool) -> Result<RestoredState, RestoreError>;
 
-    /// Makes the generation durable and live, in one step, then removes the one it replaces.
-    fn commit(self, seed: Seed) -> Result<(), RestoreError>;
+    /// Makes the generation durable and live, in one step and together with its `origin`, then removes the one it replaces.
+    fn commit(self, seed: Seed, origin: Origin) -> Result<(), RestoreError>;
 }
 
 /// What the state of a new generation came to.
@@ -52,8 +52,13 @@ pub enum Seed {
     /// The same node of the same cluster, faithfully: log and hard state as they were fed.
     SameNode(HardState),
     /// A node of a new cluster: nodes, membership, log and vote are replaced.
-    NewLineage { node_id: u64, lineage: Lineage, nodes: BTreeMap<u64, crate::record::Node> },
+    NewLineage { node_id: u64, lineage: Lineage, nodes: BTreeMap<u64, Node> },
 }
+
+/// What an import was given: the bytes of the file, the node id and the list, as one number. A host keeps it with the
+/// generation, so that the same import is known again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin(pub [u8; 32]);
 
 /// Why a target does not take what it was given.
 #[derive(Debug, thiserror::Error)]

@@ -12,6 +12,7 @@ mod tests;
 
 pub use decode::{DecodeError, decode};
 pub use encode::encode;
+pub(crate) use tree::{Tree, tree_of};
 
 /// The one live key of `Sequences`: the counter of all key-value records.
 const SEQUENCE_KEY: &str = "generic-kv";

@@ -4,12 +4,14 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, Visitor},
+    de::{self, IgnoredAny, SeqAccess, Visitor},
 };
+
+use super::DecodeError;
 
 /// The trees of every version of the format.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Tree {
+pub(crate) enum Tree {
     Header,
     /// Hard state before V004, which keeps it in the log's tree.
     RaftState,
@@ -51,4 +53,34 @@ impl<'de> Deserialize<'de> for Tree {
 
         deserializer.deserialize_str(Name)
     }
+}
+
+/// The tree of a line of any version, whatever its record is.
+pub(crate) fn tree_of(line: &str) -> Result<Tree, DecodeError> {
+    struct First(Tree);
+
+    impl<'de> Deserialize<'de> for First {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Line;
+
+            impl<'de> Visitor<'de> for Line {
+                type Value = First;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an array of a tree and a record")
+                }
+
+                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<First, A::Error> {
+                    let tree = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+                    while seq.next_element::<IgnoredAny>()?.is_some() {}
+                    Ok(First(tree))
+                }
+            }
+
+            deserializer.deserialize_seq(Line)
+        }
+    }
+
+    let First(tree) = serde_json::from_str(line)?;
+    Ok(tree)
 }

@@ -1,6 +1,6 @@
 //! Records of the state machine: key-value records with their sequence number and expiry, and nodes with their addresses.
 
-use std::fmt;
+use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,44 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// Reads `host:port`: a name, an IPv4 address, or an IPv6 address in brackets.
+impl FromStr for Endpoint {
+    type Err = EndpointError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A bracket closes an IPv6 address, whose own colons start no port.
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port),
+            _ => return Err(EndpointError::NoPort),
+        };
+        let addr = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(ip) => ip.parse::<Ipv6Addr>().map_err(|_| EndpointError::Host(host.to_owned()))?.to_string(),
+            None if host.is_empty() => return Err(EndpointError::NoHost),
+            None if host.chars().all(|c| c.is_alphanumeric() || "-._".contains(c)) => host.to_owned(),
+            None => return Err(EndpointError::Host(host.to_owned())),
+        };
+        let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        match port.parse() {
+            Ok(port) if digits => Ok(Endpoint { addr, port }),
+            _ if port.is_empty() => Err(EndpointError::NoPort),
+            _ => Err(EndpointError::Port(port.to_owned())),
+        }
+    }
+}
+
+/// Why a text is no `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    #[error("the host is missing")]
+    NoHost,
+    #[error("the port is missing")]
+    NoPort,
+    #[error("`{0}` is not a host name, an IPv4 address or an IPv6 address in brackets")]
+    Host(String),
+    #[error("`{0}` is not a port between 0 and 65535")]
+    Port(String),
+}
+
 /// A member's addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -69,4 +107,40 @@ pub struct Node {
     /// Where clients reach its gRPC service, as `host:port`.
     #[serde(default)]
     pub grpc_api_advertise_address: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Endpoint;
+
+    #[test]
+    fn endpoints_are_read_and_written_alike() {
+        for text in ["db-1:28004", "10.0.0.1:1", "a.b_c.example:65535", "[::1]:28004", "[fe80::1:2]:0"] {
+            assert_eq!(text.parse::<Endpoint>().unwrap().to_string(), text);
+        }
+        assert_eq!("[0:0::1]:7".parse::<Endpoint>().unwrap(), Endpoint { addr: "::1".to_owned(), port: 7 });
+    }
+
+    #[test]
+    fn what_is_no_endpoint_is_named() {
+        let no_host =
+            |host: &str| format!("`{host}` is not a host name, an IPv4 address or an IPv6 address in brackets");
+        let cases = [
+            ("", "the port is missing".to_owned()),
+            ("db-1", "the port is missing".to_owned()),
+            ("db-1:", "the port is missing".to_owned()),
+            ("[::1]", "the port is missing".to_owned()),
+            (":28004", "the host is missing".to_owned()),
+            ("db-1:65536", "`65536` is not a port between 0 and 65535".to_owned()),
+            ("db-1:+80", "`+80` is not a port between 0 and 65535".to_owned()),
+            ("::1:28004", no_host("::1")),
+            ("[db-1]:28004", no_host("[db-1]")),
+            ("[]:28004", no_host("[]")),
+            ("http://db-1:28004", no_host("http://db-1")),
+            ("db 1:28004", no_host("db 1")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Endpoint>().unwrap_err().to_string(), expected, "{text}");
+        }
+    }
 }

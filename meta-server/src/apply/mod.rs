@@ -11,7 +11,7 @@ mod transaction;
 mod writer;
 
 #[cfg(test)]
-mod memory;
+pub(crate) mod memory;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]

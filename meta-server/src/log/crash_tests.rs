@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use super::{
     LogDb,
     files::{Hooks, SEGMENT},
-    open::{self, Settings},
+    open,
     testing::{copy_folder, entry, id},
 };
 use crate::raft::types::{Entry, LogId, Vote};
@@ -27,7 +27,7 @@ const SMALL_SEGMENT: usize = 64 << 10;
 const SECTOR: usize = 512;
 
 fn open(dir: &Path, segment: usize, hooks: Hooks) -> io::Result<LogDb> {
-    open::open(dir, Settings { segment, hooks })
+    open::open(dir, segment, |files| files.hooks = hooks)
 }
 
 /// The files of a log at one moment; `db` apart from the others, which only opening changes.

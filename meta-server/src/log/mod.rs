@@ -34,6 +34,7 @@ use std::{
 };
 
 use error::closed;
+use files::SEGMENT;
 use view::View;
 use writer::{Done, Op, Request};
 
@@ -81,7 +82,7 @@ impl LogDb {
     /// Opens the log in `dir`, or creates an empty one. An entry that was not whole on disk at its end, and so was never
     /// answered, is dropped; a hole anywhere else is an error that names its index.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        open::open(dir, open::Settings::default())
+        open::open(dir, SEGMENT, |_| ())
     }
 
     /// Appends entries, which must follow the last one. They can be read when this returns; `done` is called, on the log's

@@ -12,46 +12,22 @@ use sled::Tree;
 use super::{
     Disk, Inner, LogDb, Shared, codec,
     error::{corrupt, failed},
-    files::{Files, SEGMENT},
+    files::Files,
     pieces,
     state::RaftState,
     view::View,
     writer::Writer,
 };
 
-/// What only tests choose differently.
-pub(super) struct Settings {
-    pub(super) segment: usize,
-    #[cfg(test)]
-    pub(super) hooks: super::files::Hooks,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            segment: SEGMENT,
-            #[cfg(test)]
-            hooks: super::files::Hooks::default(),
-        }
-    }
-}
-
-pub(super) fn open(dir: &Path, settings: Settings) -> io::Result<LogDb> {
-    let Settings {
-        segment,
-        #[cfg(test)]
-        hooks,
-    } = settings;
+/// `prepare` is given the files before the writer has them.
+pub(super) fn open(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files)) -> io::Result<LogDb> {
     let mut files = Files::open(dir, segment)?;
     let log = files.tree("raft_log")?;
     let state_tree = files.tree("raft_state")?;
     let state = RaftState::read(|key| state_tree.get(key).map_err(failed(format!("read `{key}` of the Raft state"))))?;
     let view = recover(&log, state).map_err(failed(format!("open the log in {}", dir.display())))?;
     files.sync()?;
-    #[cfg(test)]
-    {
-        files.hooks = hooks;
-    }
+    prepare(&mut files);
 
     let disk = Disk { db: files.db(), log: log.clone() };
     let (requests, received) = mpsc::channel();

@@ -174,108 +174,15 @@ fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
-    use openraft::{
-        RaftSnapshotBuilder, StorageError,
-        storage::{EntryResponder, RaftStateMachine},
-        testing::log::{StoreBuilder, Suite},
-        type_config::alias::{SnapshotMetaOf, SnapshotOf},
-    };
     use tempfile::TempDir;
 
     use super::*;
-    use crate::{
-        apply::Applied,
-        log::testing::{entry, id},
-        raft::types::{EntryPayload, StoredMembership},
-    };
-
-    /// As little of a state machine as the suite needs beside the log.
-    #[derive(Clone, Default)]
-    struct Machine(Arc<Mutex<MachineState>>);
-
-    #[derive(Default)]
-    struct MachineState {
-        applied: Option<LogId>,
-        membership: StoredMembership,
-        snapshot: Option<SnapshotOf<TypeConfig, ()>>,
-    }
-
-    impl RaftStateMachine<TypeConfig> for Machine {
-        type SnapshotData = ();
-        type SnapshotBuilder = Self;
-
-        async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-            let state = self.0.lock().unwrap();
-            Ok((state.applied, state.membership.clone()))
-        }
-
-        async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
-        where
-            S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + Send,
-        {
-            while let Some((entry, responder)) = entries.try_next().await? {
-                let mut state = self.0.lock().unwrap();
-                state.applied = Some(entry.log_id);
-                if let EntryPayload::Membership(membership) = entry.payload {
-                    state.membership = StoredMembership::new(Some(entry.log_id), membership);
-                }
-                if let Some(responder) = responder {
-                    responder.send(Applied::None);
-                }
-            }
-            Ok(())
-        }
-
-        async fn get_snapshot_builder(&mut self) -> Self {
-            self.clone()
-        }
-
-        async fn install_snapshot(&mut self, meta: &SnapshotMetaOf<TypeConfig>, (): ()) -> io::Result<()> {
-            let mut state = self.0.lock().unwrap();
-            state.applied = meta.last_log_id;
-            state.membership = meta.last_membership.clone();
-            state.snapshot = Some(SnapshotOf::<TypeConfig, ()> { meta: meta.clone(), snapshot: () });
-            Ok(())
-        }
-
-        async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<TypeConfig, ()>>> {
-            Ok(self.0.lock().unwrap().snapshot.clone())
-        }
-    }
-
-    impl RaftSnapshotBuilder<TypeConfig> for Machine {
-        type SnapshotData = ();
-
-        async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, ()>> {
-            let mut state = self.0.lock().unwrap();
-            let meta =
-                SnapshotMetaOf::<TypeConfig> { last_log_id: state.applied, last_membership: state.membership.clone() };
-            let snapshot = SnapshotOf::<TypeConfig, ()> { meta, snapshot: () };
-            state.snapshot = Some(snapshot.clone());
-            Ok(snapshot)
-        }
-    }
-
-    struct Builder;
-
-    impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
-        async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<TypeConfig>> {
-            let (dir, store) = opened();
-            Ok((dir, store, Machine::default()))
-        }
-    }
+    use crate::log::testing::{entry, id};
 
     fn opened() -> (TempDir, LogStore) {
         let dir = TempDir::new().unwrap();
         let log = LogDb::open(dir.path()).unwrap();
         (dir, LogStore::new(log))
-    }
-
-    #[tokio::test]
-    async fn the_suite_of_openraft_passes() {
-        Suite::test_all(Builder).await.unwrap();
     }
 
     #[tokio::test]

@@ -1,4 +1,8 @@
 //! Where the store meets openraft: type parameters, log storage, state machine.
 
+pub mod convert;
 pub mod log_store;
+pub mod state_machine;
+#[cfg(test)]
+mod suite;
 pub mod types;

@@ -1,0 +1,181 @@
+//! What an input must be to be imported: each record as it comes, then all of them against each other.
+//!
+//! Knows nothing of text, of targets, or of what the operator asked for.
+
+use std::collections::BTreeSet;
+
+use super::{Once, Refusal, log::LogCheck, state::StateCheck, summary::RecordCounts};
+use crate::record::{HardState, Header, LogId, Record, StateRecord, Vote};
+
+/// Takes every record of an input, then tells what they come to.
+#[derive(Debug, Default)]
+pub(super) struct Checks {
+    header: Once<Header>,
+    node_id: Once<Option<u64>>,
+    vote: Once<Option<Vote>>,
+    committed: Once<Option<LogId>>,
+    purged: Once<Option<LogId>>,
+    log: LogCheck,
+    state: StateCheck,
+    counts: RecordCounts,
+}
+
+/// What an input that passed its checks says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// As the file has it.
+    pub(super) hard_state: HardState,
+    /// The line that told the node id.
+    pub(super) node_id_line: Option<u64>,
+    /// Where the file ends: its last log entry, or its state if that is ahead.
+    pub(super) last: LogId,
+    /// Log entries that the state machine does not cover yet.
+    pub(super) tail: u64,
+    /// Who votes by the last membership that the file knows.
+    pub(super) voters: BTreeSet<u64>,
+    pub(super) counts: RecordCounts,
+}
+
+/// A refusal of the input as a whole, with the line that shows it best.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) line: Option<u64>,
+    pub(super) refusal: Refusal,
+}
+
+impl Checks {
+    /// Checks the record in `line` against those before it.
+    pub(super) fn push(&mut self, line: u64, record: &Record) -> Result<(), Refusal> {
+        self.counts.push(record);
+        match record {
+            Record::Header(header) => self.header.set("header", line, header.clone()),
+            Record::NodeId(id) => self.node_id.set("NodeId", line, *id),
+            Record::Vote(vote) => self.vote.set("Vote", line, *vote),
+            Record::Committed(log_id) => self.committed.set("Committed", line, *log_id),
+            Record::Purged(log_id) => self.purged.set("Purged", line, *log_id),
+            Record::LogEntry(entry) => self.log.push(line, entry),
+            Record::State(record) => self.state.push(line, record),
+        }
+    }
+
+    /// Checks all records against each other, once the last one is in.
+    pub(super) fn finish(self) -> Result<Facts, Fault> {
+        self.check_log_start()?;
+        self.state.check_sequence().map_err(|at| Fault { line: Some(at.line), refusal: at.value })?;
+        let last = match (self.log.last(), self.check_state()?) {
+            (Some(log), Some(applied)) if log.index > applied.index => log,
+            (Some(log), Some(applied)) => {
+                // A log below its state: a node that took a snapshot and stopped before it cleared its old log.
+                check_above("the last log entry", log, "LastApplied", applied).map_err(whole)?;
+                applied
+            }
+            (Some(last), None) | (None, Some(last)) => last,
+            (None, None) => return Err(whole(Refusal::NoState)),
+        };
+        self.check_log_ids(last)?;
+        Ok(Facts {
+            hard_state: HardState {
+                node_id: self.node_id.known(),
+                vote: self.vote.known(),
+                committed: self.committed.known(),
+                purged: self.purged.known(),
+            },
+            node_id_line: self.node_id.line(),
+            last,
+            tail: self.log.len_above(self.state.applied.get().map(|applied| applied.index)),
+            voters: self.voters(),
+            counts: self.counts,
+        })
+    }
+
+    /// The log starts right after what was purged, or at 0.
+    fn check_log_start(&self) -> Result<(), Fault> {
+        let Some(first) = self.log.first() else { return Ok(()) };
+        let fault = |refusal| Err(Fault { line: Some(first.line), refusal });
+        let first = first.value;
+        match self.purged.known() {
+            None if first.index != 0 => fault(Refusal::LogStart { first, expected: 0 }),
+            Some(purged) if purged.index.checked_add(1) != Some(first.index) => {
+                fault(Refusal::LogStart { first, expected: purged.index.saturating_add(1) })
+            }
+            Some(purged) if first.leader_id < purged.leader_id => {
+                fault(Refusal::LogBack { previous: purged, found: first })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A state machine says what it is at, or is not there at all and the log tells the whole of it. Returns LastApplied.
+    fn check_state(&self) -> Result<Option<LogId>, Fault> {
+        if self.state.is_empty() {
+            return match self.purged.known() {
+                Some(purged) => Err(whole(Refusal::LogWithoutState { purged })),
+                None => Ok(None),
+            };
+        }
+        let missing = |missing| whole(Refusal::StateIncomplete { missing });
+        let applied = *self.state.applied.get().ok_or_else(|| missing("LastApplied"))?;
+        self.state.membership.get().ok_or_else(|| missing("LastMembership"))?;
+        Ok(Some(applied))
+    }
+
+    /// Every log id that speaks of the log agrees with it, and with `last`, where the file ends.
+    ///
+    /// `Committed` has no lower bound: a node writes it down late, so one below LastApplied is stale, not wrong.
+    fn check_log_ids(&self, last: LogId) -> Result<(), Fault> {
+        let applied = self.state.applied.get().copied();
+        let membership = self.state.membership.get().and_then(|stored| stored.log_id);
+        let known = [
+            ("Purged", self.purged.known(), self.purged.line()),
+            ("LastMembership", membership, self.state.membership.line()),
+            ("LastApplied", applied, self.state.applied.line()),
+            ("Committed", self.committed.known(), self.committed.line()),
+        ];
+        for (name, log_id, line) in known {
+            let Some(log_id) = log_id else { continue };
+            let (limit_name, limit) = match (name, applied) {
+                ("Purged" | "LastMembership", Some(applied)) => ("LastApplied", applied),
+                _ => ("the last log id", last),
+            };
+            self.check_in_log(name, log_id)
+                .and_then(|()| check_above(name, log_id, limit_name, limit))
+                .map_err(|refusal| Fault { line, refusal })?;
+        }
+        Ok(())
+    }
+
+    fn check_in_log(&self, name: &'static str, log_id: LogId) -> Result<(), Refusal> {
+        match self.log.at(log_id.index) {
+            Some(entry) if entry != log_id => Err(Refusal::NotInLog { name, log_id, entry }),
+            _ => Ok(()),
+        }
+    }
+
+    fn voters(&self) -> BTreeSet<u64> {
+        let applied = self.state.membership.get();
+        match (self.log.membership(), applied) {
+            // The log's last membership is news only if the state does not have a later one.
+            (Some((index, in_log)), Some(stored)) if stored.log_id.is_none_or(|log_id| *index > log_id.index) => {
+                in_log.voters()
+            }
+            (_, Some(stored)) => stored.membership.voters(),
+            (Some((_, in_log)), None) => in_log.voters(),
+            (None, None) => BTreeSet::new(),
+        }
+    }
+}
+
+/// Both are log ids of the same history: the lower one by index is the lower one by leader too, and one index has one id.
+fn check_above(name: &'static str, log_id: LogId, limit_name: &'static str, limit: LogId) -> Result<(), Refusal> {
+    let fits = log_id == limit || (log_id.index < limit.index && log_id.leader_id <= limit.leader_id);
+    if fits { Ok(()) } else { Err(Refusal::Above { name, log_id, limit_name, limit }) }
+}
+
+fn whole(refusal: Refusal) -> Fault {
+    Fault { line: None, refusal }
+}
+
+/// Whether a record is of use to a target: identity and hard state go into the seed, the expire index is rebuilt.
+pub(super) fn is_restored(record: &StateRecord) -> bool {
+    !matches!(record, StateRecord::Expire { .. } | StateRecord::Ignored)
+}

@@ -1,0 +1,174 @@
+//! The import: lines in, decoded, checked, planned, and a new generation out.
+//!
+//! ```text
+//! read lines -> decode -> check -> plan -> build the new generation -> commit
+//! ```
+//! Nothing is committed before the last check of the last line; on any error the generation is dropped and the old data
+//! stays live. Knows nothing of how the target keeps what it is given, or of what commands mean.
+
+mod check;
+mod error;
+mod lines;
+mod log;
+mod once;
+mod options;
+mod origin;
+mod plan;
+mod refusal;
+mod state;
+mod summary;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::io::BufRead;
+
+use check::{Checks, Facts, is_restored};
+use error::InputName;
+use lines::{LineReader, MAX_LINE};
+use once::{At, Once};
+use origin::origin;
+use plan::ImportPlan;
+
+pub use error::ImportError;
+pub use options::{ImportOptions, OptionsError};
+pub use refusal::Refusal;
+pub use summary::{ImportOutcome, ImportSummary, Progress, RecordCounts, Warning};
+
+use crate::{
+    codec::{Tree, decode, tree_of},
+    hex::hex,
+    record::Record,
+    target::{RestoreGeneration, RestoreTarget, Seed},
+};
+
+/// Progress is told about once for so many bytes.
+const PROGRESS_STEP: u64 = 1024 * 1024;
+
+/// Imports `input` into `target`. `name` is what errors call the input: its path, or "standard input".
+///
+/// Blocks until the new generation is live, or until it is clear that it will not be.
+pub fn run<R: BufRead, T: RestoreTarget>(
+    input: R,
+    name: &str,
+    target: &T,
+    options: &ImportOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<ImportOutcome, ImportError> {
+    let name = InputName(name);
+    let mut lines = LineReader::new(input, MAX_LINE);
+    let mut checks = Checks::default();
+    read_header(&mut lines, &mut checks, name)?;
+
+    let mut generation = target.begin().map_err(|error| name.target(error))?;
+    feed(&mut lines, &mut checks, &mut generation, name, progress)?;
+    let facts = checks.finish().map_err(|fault| name.fault(fault))?;
+    let plan = ImportPlan::new(&facts, &options.identity).map_err(|fault| name.fault(fault))?;
+    build(&lines, &facts, plan, generation, name, options)
+}
+
+/// The first line is the header.
+fn read_header(
+    lines: &mut LineReader<impl BufRead>,
+    checks: &mut Checks,
+    name: InputName<'_>,
+) -> Result<(), ImportError> {
+    let record = match lines.next_line() {
+        Ok(Some(text)) => decode_first(text),
+        Ok(None) => return Err(name.refuse(None, Refusal::Empty)),
+        Err(error) => return Err(name.line(lines.lines(), error)),
+    };
+    let line = lines.lines();
+    record.and_then(|record| checks.push(line, &record)).map_err(|refusal| name.refuse(Some(line), refusal))
+}
+
+/// A first line of another tree is that of a file without a header: the oldest version.
+fn decode_first(text: &str) -> Result<Record, Refusal> {
+    match tree_of(text)? {
+        Tree::RaftState | Tree::RaftLog | Tree::StateMachine => Err(Refusal::NoHeader),
+        Tree::Header | Tree::Unknown(_) => Ok(decode(text)?),
+    }
+}
+
+/// Every line after the header: decoded, checked, handed on.
+fn feed(
+    lines: &mut LineReader<impl BufRead>,
+    checks: &mut Checks,
+    generation: &mut impl RestoreGeneration,
+    name: InputName<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), ImportError> {
+    let mut told = 0;
+    loop {
+        let record = match lines.next_line() {
+            Ok(Some(text)) => decode(text).map_err(Refusal::from),
+            Ok(None) => break,
+            Err(error) => return Err(name.line(lines.lines(), error)),
+        };
+        let line = lines.lines();
+        let record = record
+            .and_then(|record| checks.push(line, &record).map(|()| record))
+            .map_err(|refusal| name.refuse(Some(line), refusal))?;
+        match record {
+            Record::LogEntry(entry) => generation.log_entry(line, entry),
+            Record::State(record) if is_restored(&record) => generation.state_record(line, record),
+            _ => Ok(()),
+        }
+        .map_err(|error| name.target(error))?;
+        if lines.bytes() - told >= PROGRESS_STEP {
+            told = lines.bytes();
+            progress(Progress { lines: line, bytes: told });
+        }
+    }
+    if told < lines.bytes() {
+        progress(Progress { lines: lines.lines(), bytes: lines.bytes() });
+    }
+    Ok(())
+}
+
+/// Ends the feeding, and makes the generation live unless it is there already.
+fn build(
+    lines: &LineReader<impl BufRead>,
+    facts: &Facts,
+    plan: ImportPlan,
+    mut generation: impl RestoreGeneration,
+    name: InputName<'_>,
+    options: &ImportOptions,
+) -> Result<ImportOutcome, ImportError> {
+    let replay_to = plan.replay_to();
+    let state = generation.finish_state(replay_to.is_some()).map_err(|error| name.target(error))?;
+    if let Some(expected) = replay_to
+        && state.last_applied != Some(expected)
+    {
+        return Err(ImportError::StateEnds { name: name.0.to_owned(), expected, found: state.last_applied });
+    }
+
+    let node_id = plan.node_id();
+    let origin = origin(lines.sha256(), node_id, plan.members());
+    let warnings = plan.warnings(facts);
+    let seed = plan.seed(&state).map_err(|error| name.refuse(None, error.into()))?;
+    let (cluster_id, last_applied) = match &seed {
+        Seed::SameNode(_) => (None, state.last_applied),
+        Seed::NewLineage { lineage, .. } => (Some(lineage.cluster_id.clone()), Some(lineage.log_id)),
+    };
+    let summary = ImportSummary {
+        node_id,
+        cluster_id,
+        last_applied,
+        tail: facts.tail,
+        keys: state.keys,
+        sequence: state.sequence,
+        lines: lines.lines(),
+        bytes: lines.bytes(),
+        sha256: hex(&lines.sha256()),
+        records: facts.counts,
+        warnings,
+    };
+    if options.live == Some(origin) {
+        return Ok(ImportOutcome::Unchanged(summary));
+    }
+    generation.commit(seed, origin).map_err(|error| name.target(error))?;
+    Ok(ImportOutcome::Imported(summary))
+}

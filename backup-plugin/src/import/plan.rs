@@ -1,0 +1,92 @@
+//! What an import will make, as data: decided by what the file says and what was asked for, before anything is made.
+
+use super::{
+    Refusal,
+    check::{Facts, Fault},
+    options::Identity,
+    summary::Warning,
+};
+use crate::{
+    cluster::{Basis, Exhausted, Lineage, MemberList},
+    record::{HardState, LogId, Vote},
+    target::{RestoredState, Seed},
+};
+
+/// What an import will make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ImportPlan {
+    /// The node that was exported, as it was: the log tail stays in the log.
+    SameNode { node_id: u64, hard_state: HardState },
+    /// A member of a new cluster: the log tail is applied, and the new log goes on from `last`.
+    NewLineage { node_id: u64, members: MemberList, vote: Option<Vote>, last: LogId },
+}
+
+impl ImportPlan {
+    pub(super) fn new(facts: &Facts, identity: &Identity) -> Result<Self, Fault> {
+        match identity {
+            Identity::NewMember { id, members } => Ok(ImportPlan::NewLineage {
+                node_id: *id,
+                members: members.clone(),
+                vote: facts.hard_state.vote,
+                last: facts.last,
+            }),
+            Identity::SameNode { id: given } => {
+                let fault = |refusal| Fault { line: facts.node_id_line, refusal };
+                let node_id = match (facts.hard_state.node_id, *given) {
+                    (Some(found), Some(given)) if found != given => {
+                        return Err(fault(Refusal::OtherNode { found, given }));
+                    }
+                    (Some(id), _) | (None, Some(id)) => id,
+                    (None, None) => return Err(fault(Refusal::NoNodeId)),
+                };
+                let hard_state = HardState { node_id: Some(node_id), ..facts.hard_state.clone() };
+                Ok(ImportPlan::SameNode { node_id, hard_state })
+            }
+        }
+    }
+
+    /// The node that is made.
+    pub(super) fn node_id(&self) -> u64 {
+        match self {
+            ImportPlan::SameNode { node_id, .. } | ImportPlan::NewLineage { node_id, .. } => *node_id,
+        }
+    }
+
+    /// The list of the new cluster, if there is one.
+    pub(super) fn members(&self) -> Option<&MemberList> {
+        match self {
+            ImportPlan::SameNode { .. } => None,
+            ImportPlan::NewLineage { members, .. } => Some(members),
+        }
+    }
+
+    /// Where the state must end once the log tail is applied; `None` when it is not to be applied.
+    pub(super) fn replay_to(&self) -> Option<LogId> {
+        match self {
+            ImportPlan::SameNode { .. } => None,
+            ImportPlan::NewLineage { last, .. } => Some(*last),
+        }
+    }
+
+    /// Who the generation is to be, now that its state is known.
+    pub(super) fn seed(self, state: &RestoredState) -> Result<Seed, Exhausted> {
+        match self {
+            ImportPlan::SameNode { hard_state, .. } => Ok(Seed::SameNode(hard_state)),
+            ImportPlan::NewLineage { node_id, members, vote, last } => {
+                let basis = Basis { vote, last, sequence: state.sequence, content: state.digest };
+                let lineage = Lineage::plan(&members, &basis)?;
+                Ok(Seed::NewLineage { node_id, lineage, nodes: members.nodes() })
+            }
+        }
+    }
+
+    pub(super) fn warnings(&self, facts: &Facts) -> Vec<Warning> {
+        let mut warnings = vec![Warning::Unsealed];
+        if let ImportPlan::SameNode { node_id, .. } = self
+            && facts.voters.len() > 1
+        {
+            warnings.push(Warning::OneOfMany { node_id: *node_id, voters: facts.voters.clone() });
+        }
+        warnings
+    }
+}

@@ -1,0 +1,77 @@
+//! Every reason for which an input is not imported. Knows neither the file nor the line: whoever reports it does.
+
+use crate::{
+    cluster::Exhausted,
+    codec::DecodeError,
+    record::{DATA_VERSION, LogId},
+};
+
+/// What is wrong with a line, or with a file as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    // Lines.
+    #[error("the line is empty")]
+    EmptyLine,
+    #[error("the line is longer than {max} bytes")]
+    LineTooLong { max: usize },
+    #[error("byte {byte} of the line is not UTF-8")]
+    NotUtf8 { byte: usize },
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+
+    // Records that must be there, once.
+    #[error("the input is empty")]
+    Empty,
+    #[error("no header line: a file without one is of version V0, and only {DATA_VERSION} is read")]
+    NoHeader,
+    #[error("a second `{kind}` record; the first is in line {first}")]
+    Twice { kind: &'static str, first: u64 },
+    #[error("it was exported from node {found}, not from node {given}: leave out --id, or give --initial-cluster too")]
+    OtherNode { found: u64, given: u64 },
+    #[error("it does not say which node it was exported from: give --id")]
+    NoNodeId,
+    #[error("it holds no state: neither log entries nor a state machine")]
+    NoState,
+    #[error("the state machine has no `{missing}` record: the file is cut, or not a whole export")]
+    StateIncomplete { missing: &'static str },
+    #[error("it has no state machine, and its log starts after {purged}: the file is cut, or not a whole export")]
+    LogWithoutState { purged: LogId },
+
+    // Key-value records and nodes.
+    #[error("a key of {len} bytes: a key has 1 to {max} bytes", max = super::state::MAX_KEY)]
+    KeyLength { len: usize },
+    #[error("seq 0: sequence numbers start at 1")]
+    SeqZero,
+    #[error("seq {seq} belongs to an earlier record already")]
+    SeqTwice { seq: u64 },
+    #[error("seq {seq} is above {counter}, the last one given out according to `Sequences`")]
+    SeqAboveCounter { seq: u64, counter: u64 },
+    #[error("there are keys but no `Sequences` record")]
+    NoSequence,
+    #[error("node {id} has a record already")]
+    NodeTwice { id: u64 },
+
+    // Membership.
+    #[error("a membership in which nobody votes")]
+    NoVoter,
+    #[error("a membership whose voter {id} is not among its nodes")]
+    UnknownVoter { id: u64 },
+
+    // The log, and the log ids that speak of it.
+    #[error("log entry {found} where {expected} must follow")]
+    LogGap { expected: u64, found: u64 },
+    #[error("log entry {found} is of an earlier leader than {previous} before it")]
+    LogBack { previous: LogId, found: LogId },
+    #[error("the log starts with {first}, not with entry {expected}")]
+    LogStart { first: LogId, expected: u64 },
+    #[error("{name} {log_id} is above {limit_name} {limit}")]
+    Above { name: &'static str, log_id: LogId, limit_name: &'static str, limit: LogId },
+    #[error("{name} is {log_id}, but the log has {entry} there")]
+    NotInLog { name: &'static str, log_id: LogId, entry: LogId },
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+
+    /// The target's own reason.
+    #[error("{0}")]
+    Target(String),
+}

@@ -1,0 +1,91 @@
+//! What an import tells: how far it is, what it read, what it made, and what the operator should know.
+
+use std::{collections::BTreeSet, fmt};
+
+use crate::record::{LogId, Record, StateRecord};
+
+/// How far the reading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub lines: u64,
+    pub bytes: u64,
+}
+
+/// What became of an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// The new generation is live.
+    Imported(ImportSummary),
+    /// The live generation came from this very input: nothing was changed.
+    Unchanged(ImportSummary),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportSummary {
+    /// The node that the new generation is.
+    pub node_id: u64,
+    /// The id of the new cluster, when a list was given.
+    pub cluster_id: Option<String>,
+    /// Where the new state ends; `None` when all of it is in the log.
+    pub last_applied: Option<LogId>,
+    /// Log entries in the file that its state machine does not cover.
+    pub tail: u64,
+    /// Key-value records in the new state.
+    pub keys: u64,
+    /// The last sequence number given out.
+    pub sequence: u64,
+    pub lines: u64,
+    pub bytes: u64,
+    /// Of the bytes read, 64 lower-case hex digits.
+    pub sha256: String,
+    pub records: RecordCounts,
+    pub warnings: Vec<Warning>,
+}
+
+/// How many records of each kind the file holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordCounts {
+    pub log_entries: u64,
+    pub nodes: u64,
+    pub expires: u64,
+    pub keys: u64,
+    /// The header, identity and hard state, and what the state machine has once.
+    pub others: u64,
+}
+
+impl RecordCounts {
+    pub(super) fn push(&mut self, record: &Record) {
+        let count = match record {
+            Record::LogEntry(_) => &mut self.log_entries,
+            Record::State(StateRecord::Node { .. }) => &mut self.nodes,
+            Record::State(StateRecord::Expire { .. }) => &mut self.expires,
+            Record::State(StateRecord::Kv { .. }) => &mut self.keys,
+            _ => &mut self.others,
+        };
+        *count += 1;
+    }
+}
+
+/// What an import can not know, and the operator should.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The file has no seal.
+    Unsealed,
+    /// One node of several was restored as it was.
+    OneOfMany { node_id: u64, voters: BTreeSet<u64> },
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Unsealed => {
+                f.write_str("the file has no seal: if it was cut at the end of a line, that can not be seen")
+            }
+            Warning::OneOfMany { node_id, voters } => write!(
+                f,
+                "this restores node {node_id}, one of {} voters: restore all of them from their own files, or none",
+                voters.len()
+            ),
+        }
+    }
+}

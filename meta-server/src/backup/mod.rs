@@ -1,0 +1,9 @@
+//! The store as the backup plugin sees it: the two seams, implemented.
+
+mod feed;
+pub mod offline;
+pub mod pins;
+mod replay;
+pub mod source;
+pub mod target;
+mod view;

@@ -1,0 +1,131 @@
+//! Exports from a stopped node's folder. Changes nothing in it: what an engine writes to recover goes to a private copy.
+
+use std::{
+    fs, io,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use backup_plugin::{
+    record::{HardState, LogEntry, StateRecord},
+    source::BackupView,
+};
+use tempfile::TempDir;
+
+use super::{replay::replay, view::StoreView};
+use crate::{
+    base::Base,
+    raft::{convert, types},
+    state::State,
+    store::{RaftDir, StoreError, log_folder, open_log},
+};
+
+/// A stopped node's store, locked and open for reading.
+pub struct OfflineBackup {
+    // Dropped in this order: readers first, then the copy that they read, then the lock.
+    view: StoreView,
+    beyond_commit: u64,
+    _copy: TempDir,
+    _dir: RaftDir,
+}
+
+impl OfflineBackup {
+    /// Locks the folder, and brings its state up to the last entry that is known to be committed.
+    pub fn open(raft_dir: &Path) -> Result<OfflineBackup, StoreError> {
+        let dir = RaftDir::lock_to_read(raft_dir)?;
+        let Some(generation) = dir.current() else { return Err(StoreError::Empty(raft_dir.to_owned())) };
+        let copy = tempfile::Builder::new()
+            .prefix("databend-meta-export-")
+            .tempdir()
+            .map_err(StoreError::io("create a folder in", &std::env::temp_dir()))?;
+
+        let log_dir = log_folder(&generation);
+        copy_folder(&log_dir, &log_folder(copy.path()), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
+        let log = open_log(copy.path())?;
+        let raft = log.state();
+        let Some(name) = raft.live_base else {
+            return Err(StoreError::Damaged { dir: generation, reason: "its log names no base".to_owned() });
+        };
+        let base_dir = generation.join(&name);
+        let base_copy = copy.path().join(&name);
+        copy_folder(&base_dir, &base_copy, Tables::Link).map_err(StoreError::io("copy", &base_dir))?;
+        let open = || State::of_base(Arc::new(Base::open(&base_copy)?));
+        let state = open().map_err(StoreError::io("open the base", &base_dir))?;
+
+        let last_log = log.last_log_id().map(types::record_log_id);
+        let committed = raft.committed.map(types::record_log_id);
+        let next = state.last_applied().map_or(0, |id| id.index + 1);
+        let commit_end = committed.min(last_log).map_or(0, |id| id.index + 1);
+        let state = if commit_end > next {
+            replay(state, &log, next..commit_end, copy.path()).map_err(StoreError::io("apply the log in", &log_dir))?
+        } else {
+            state
+        };
+
+        let applied = state.last_applied();
+        let known = applied.map_or(0, |id| id.index + 1);
+        let beyond_commit = last_log.map_or(0, |id| (id.index + 1).saturating_sub(known));
+        let view = StoreView {
+            hard_state: HardState {
+                node_id: raft.node_id,
+                vote: raft.vote.map(convert::record_vote),
+                // A faithful restore of a file that says null says null again.
+                committed: committed.and(applied),
+                purged: raft.purged.map(types::record_log_id),
+            },
+            last_index: last_log.map(|id| id.index),
+            state: Arc::new(state),
+            log,
+            hold: None,
+        };
+        Ok(OfflineBackup { view, beyond_commit, _copy: copy, _dir: dir })
+    }
+
+    /// Log entries above the last one that is known to be committed. They may have been acknowledged, so they are exported.
+    pub fn entries_beyond_commit(&self) -> u64 {
+        self.beyond_commit
+    }
+}
+
+impl BackupView for OfflineBackup {
+    fn hard_state(&self) -> io::Result<HardState> {
+        self.view.hard_state()
+    }
+
+    fn log_entries(&self) -> impl Iterator<Item = io::Result<LogEntry>> + Send {
+        self.view.log_entries()
+    }
+
+    fn state_records(&self) -> impl Iterator<Item = io::Result<StateRecord>> + Send {
+        self.view.state_records()
+    }
+
+    fn check_limit(&self) -> io::Result<()> {
+        self.view.check_limit()
+    }
+}
+
+/// How the files of a folder named `tables` come along: they are large and never written to.
+#[derive(Clone, Copy)]
+enum Tables {
+    Copy,
+    Link,
+}
+
+fn copy_folder(from: &Path, to: &Path, tables: Tables) -> io::Result<()> {
+    fs::create_dir(to)?;
+    let link = matches!(tables, Tables::Link) && from.file_name().is_some_and(|name| name == "tables");
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target: PathBuf = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target, tables)?;
+        } else if link {
+            symlink(fs::canonicalize(entry.path())?, &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! A base: the state machine as of one log id, as an immutable sorted table on disk.
+//!
+//! A base is built once, from records in key order ([`BaseBuilder`]), is complete and fsynced before anything names it, and is
+//! never written to again. It is deleted when it is obsolete and its last reader has gone. Knows nothing of the log, of
+//! overlays, or of who decides which base is live.
+
+mod builder;
+mod codec;
+mod meta;
+mod sorter;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use backup_plugin::record::{LogId, SeqV};
+use lsm_tree::{AbstractTree, AnyTree, Guard, SequenceNumberCounter};
+
+pub use builder::BaseBuilder;
+pub(crate) use codec::{decode_value, encode_value};
+pub use meta::BaseMeta;
+pub use sorter::Sorter;
+
+/// Folder of the table inside a base.
+const TABLE: &str = "table";
+/// Sees every record of a table: nothing is ever overwritten in one, so any moment will do.
+const ALL: u64 = u64::MAX >> 1;
+
+/// When a record expires (milliseconds since 1970) and its sequence number: where it stands in the expire index.
+pub type ExpireKey = (u64, u64);
+
+/// An open base. Reading blocks on disk.
+pub struct Base {
+    dir: PathBuf,
+    tree: AnyTree,
+    meta: BaseMeta,
+    /// Set once no one should find this base again: its folder goes with its last reader.
+    obsolete: AtomicBool,
+}
+
+impl Base {
+    /// Opens a complete base. Changes nothing on disk.
+    pub fn open(dir: &Path) -> io::Result<Base> {
+        let meta = BaseMeta::load(dir)?;
+        let tree = open_table(&dir.join(TABLE))?;
+        Ok(Base { dir: dir.to_owned(), tree, meta, obsolete: AtomicBool::new(false) })
+    }
+
+    pub fn meta(&self) -> &BaseMeta {
+        &self.meta
+    }
+
+    /// The log id this is the state of; `None`: nothing was applied yet.
+    pub fn last_applied(&self) -> Option<LogId> {
+        self.meta.last_applied
+    }
+
+    /// The name of the folder, as the live base is named by.
+    pub fn name(&self) -> String {
+        self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        self.tree.disk_space()
+    }
+
+    pub fn get(&self, key: &str) -> io::Result<Option<SeqV>> {
+        match self.tree.get(codec::kv_key(key), ALL).map_err(|err| self.broken(&err))? {
+            Some(value) => codec::decode_value(&value).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Every record under `prefix`, in key order.
+    pub fn prefix(&self, prefix: &str) -> impl Iterator<Item = io::Result<(Arc<str>, Arc<SeqV>)>> + Send + use<> {
+        let dir = self.dir.clone();
+        self.tree.prefix(codec::kv_key(prefix), ALL, None).map(move |item| {
+            let (key, value) = item.into_inner().map_err(|err| broken(&dir, &err))?;
+            Ok((Arc::from(codec::decode_kv_key(&key)?), Arc::new(codec::decode_value(&value)?)))
+        })
+    }
+
+    /// The expire index from the time `from` (ms) on, oldest first.
+    pub fn expiries(&self, from: u64) -> impl Iterator<Item = io::Result<(ExpireKey, Arc<str>)>> + Send + use<> {
+        let dir = self.dir.clone();
+        self.tree.range(codec::expire_key((from, 0)).., ALL, None).map(move |item| {
+            let (key, value) = item.into_inner().map_err(|err| broken(&dir, &err))?;
+            Ok((codec::decode_expire_key(&key)?, Arc::from(codec::decode_str(&value)?)))
+        })
+    }
+
+    /// Marks the folder for deletion, which happens when the last reader has gone.
+    pub fn retire(&self) {
+        self.obsolete.store(true, Ordering::Release);
+    }
+
+    fn broken(&self, err: &lsm_tree::Error) -> io::Error {
+        broken(&self.dir, err)
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        if !*self.obsolete.get_mut() {
+            return;
+        }
+        if let Err(err) = fs::remove_dir_all(&self.dir) {
+            // Whatever is left is swept when the store is opened next.
+            tracing::warn!(base = %self.dir.display(), error = %err, "cannot delete an obsolete base");
+        }
+    }
+}
+
+fn open_table(dir: &Path) -> io::Result<AnyTree> {
+    lsm_tree::Config::new(dir, SequenceNumberCounter::default(), SequenceNumberCounter::default())
+        .open()
+        .map_err(|err| broken(dir, &err))
+}
+
+/// The engine's error as an I/O error that names the table.
+fn broken(dir: &Path, err: &lsm_tree::Error) -> io::Error {
+    let kind = match err {
+        lsm_tree::Error::Io(err) => err.kind(),
+        _ => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, format!("cannot use the table in {}: {err}", dir.display()))
+}

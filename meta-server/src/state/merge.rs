@@ -1,0 +1,98 @@
+//! Merges the base with the layers over it, in key order: for each key the newest layer that speaks of it decides. Knows
+//! nothing of what keys and values are.
+
+use std::{cmp::Ordering, collections::VecDeque, io, iter::Peekable, sync::Arc};
+
+/// Changes in key order: a key with its new value, or `None` when it is gone.
+type Changes<K, V> = VecDeque<(K, Option<Arc<V>>)>;
+
+/// The next changes after a key, or the first ones.
+type Read<K, V> = Box<dyn Fn(Option<&K>) -> Changes<K, V> + Send>;
+
+/// Reads a layer in key order, some changes at a time. Holds its own handle of the layer.
+pub(super) struct Cursor<K, V: ?Sized> {
+    read: Read<K, V>,
+    ahead: Changes<K, V>,
+}
+
+impl<K: Clone, V: ?Sized> Cursor<K, V> {
+    pub(super) fn new(read: impl Fn(Option<&K>) -> Changes<K, V> + Send + 'static) -> Self {
+        let ahead = read(None);
+        Cursor { read: Box::new(read), ahead }
+    }
+
+    fn peek(&self) -> Option<&K> {
+        self.ahead.front().map(|(key, _)| key)
+    }
+
+    fn next(&mut self) -> Option<(K, Option<Arc<V>>)> {
+        let item = self.ahead.pop_front()?;
+        if self.ahead.is_empty() {
+            self.ahead = (self.read)(Some(&item.0));
+        }
+        Some(item)
+    }
+}
+
+/// An iterator over base and layers. After an error of the base it ends.
+pub(super) struct Merge<K, V: ?Sized, B: Iterator> {
+    base: Peekable<B>,
+    /// Oldest first.
+    layers: Vec<Cursor<K, V>>,
+}
+
+impl<K, V, B> Merge<K, V, B>
+where
+    K: Ord + Clone,
+    V: ?Sized,
+    B: Iterator<Item = io::Result<(K, Arc<V>)>>,
+{
+    pub(super) fn new(base: B, layers: Vec<Cursor<K, V>>) -> Self {
+        Merge { base: base.peekable(), layers }
+    }
+
+    /// The newest change of the smallest key that some layer has.
+    fn smallest_change(&self) -> Option<K> {
+        self.layers.iter().filter_map(Cursor::peek).min().cloned()
+    }
+
+    fn take_change(&mut self, key: &K) -> Option<Arc<V>> {
+        let mut newest = None;
+        for layer in &mut self.layers {
+            if layer.peek() == Some(key) {
+                newest = layer.next().and_then(|(_, change)| change);
+            }
+        }
+        newest
+    }
+}
+
+impl<K, V, B> Iterator for Merge<K, V, B>
+where
+    K: Ord + Clone,
+    V: ?Sized,
+    B: Iterator<Item = io::Result<(K, Arc<V>)>>,
+{
+    type Item = io::Result<(K, Arc<V>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let Some(changed) = self.smallest_change() else { return self.base.next() };
+            let order = match self.base.peek() {
+                Some(Ok((key, _))) => key.cmp(&changed),
+                Some(Err(_)) => Ordering::Less,
+                None => Ordering::Greater,
+            };
+            match order {
+                Ordering::Less => return self.base.next(),
+                Ordering::Equal => {
+                    self.base.next();
+                }
+                Ordering::Greater => {}
+            }
+            if let Some(value) = self.take_change(&changed) {
+                return Some(Ok((changed, value)));
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The state machine: base + overlay.
+//!
+//! The *base* is the state as of one log id, on disk and immutable. The *overlay* is every change since, in memory: layers of
+//! persistent maps, the newest last, a tombstone for a removed key. A read looks in the layers, newest first, then in the base.
+//! A [`View`] is one consistent moment: it shares everything, costs nothing, and never changes.
+//!
+//! Knows the commands' effects (through [`StateStore`]), not the commands; knows nothing of Raft.
+//!
+//! [`StateStore`]: crate::apply::StateStore
+
+mod layer;
+mod machine;
+mod merge;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::{collections::BTreeMap, io, path::Path, sync::Arc};
+
+use backup_plugin::{
+    cluster::ContentDigest,
+    record::{LogId, Node, SeqV, StateRecord, StoredMembership},
+};
+
+use crate::base::{Base, BaseBuilder, BaseMeta, ExpireKey};
+use layer::Layer;
+pub use machine::{BaseNames, Change, StateMachine, StateOptions, base_name};
+use merge::Merge;
+
+/// One consistent moment of the state machine. Cheap to clone; reading may block on disk.
+pub type View = Arc<State>;
+
+/// The state machine at one applied log id.
+#[derive(Clone)]
+pub struct State {
+    base: Arc<Base>,
+    /// Changes since the base, oldest layer first. The last one takes the writes; the others are being compacted.
+    layers: Vec<Layer>,
+    last_applied: Option<LogId>,
+    last_membership: Arc<StoredMembership>,
+    sequence: u64,
+    nodes: Arc<BTreeMap<u64, Node>>,
+    /// No record expires before this: lets an entry skip the search for expired records. `None`: nothing expires.
+    expires_from: Option<u64>,
+}
+
+impl State {
+    /// The state that a base holds.
+    pub fn of_base(base: Arc<Base>) -> io::Result<State> {
+        let meta = base.meta();
+        let expires_from = base.expiries(0).next().transpose()?.map(|((time_ms, _), _)| time_ms);
+        Ok(State {
+            layers: vec![Layer::default()],
+            last_applied: meta.last_applied,
+            last_membership: Arc::new(meta.last_membership.clone()),
+            sequence: meta.sequence,
+            nodes: Arc::new(meta.nodes.clone()),
+            expires_from,
+            base,
+        })
+    }
+
+    pub fn last_applied(&self) -> Option<LogId> {
+        self.last_applied
+    }
+
+    pub fn last_membership(&self) -> &StoredMembership {
+        &self.last_membership
+    }
+
+    /// The last sequence number given out.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    pub fn nodes(&self) -> &BTreeMap<u64, Node> {
+        &self.nodes
+    }
+
+    /// The base this state stands on.
+    pub fn base(&self) -> &Arc<Base> {
+        &self.base
+    }
+
+    /// Bytes that the overlay takes in memory, roughly.
+    pub fn overlay_bytes(&self) -> usize {
+        self.layers.iter().map(Layer::bytes).sum()
+    }
+
+    /// The record under `key`, expired or not.
+    pub fn get(&self, key: &str) -> io::Result<Option<SeqV>> {
+        match self.layers.iter().rev().find_map(|layer| layer.record(key)) {
+            Some(change) => Ok(change.as_deref().cloned()),
+            None => self.base.get(key),
+        }
+    }
+
+    /// Every record under `prefix`, in key order, expired ones included. Holds what it reads, whatever happens meanwhile.
+    pub fn prefix(&self, prefix: &str) -> impl Iterator<Item = io::Result<(Arc<str>, Arc<SeqV>)>> + Send + use<> {
+        let layers = self.layers.iter().map(|layer| layer.records_with_prefix(prefix)).collect();
+        Merge::new(self.base.prefix(prefix), layers)
+    }
+
+    /// The expire index, oldest first.
+    pub fn expiries(&self) -> impl Iterator<Item = io::Result<(ExpireKey, Arc<str>)>> + Send + use<> {
+        // Everything before is gone: what removed it need not be read again.
+        let from = self.expires_from.unwrap_or(u64::MAX);
+        let layers = self.layers.iter().map(|layer| layer.expiries(from)).collect();
+        Merge::new(self.base.expiries(from), layers)
+    }
+
+    /// Builds a base in `dir`, which must not exist, that holds this state and nothing else.
+    pub fn build_base(&self, dir: &Path) -> io::Result<(Base, ContentDigest)> {
+        let mut builder = BaseBuilder::create(dir)?;
+        for item in self.prefix("") {
+            let (key, value) = item?;
+            builder.push(key.to_string(), Arc::unwrap_or_clone(value))?;
+        }
+        builder.finish(BaseMeta::new(
+            self.last_applied,
+            StoredMembership::clone(&self.last_membership),
+            self.sequence,
+            BTreeMap::clone(&self.nodes),
+        ))
+    }
+
+    /// The whole state in the order an export writes it.
+    pub fn records(&self) -> impl Iterator<Item = io::Result<StateRecord>> + Send + use<> {
+        let sequence = StateRecord::Sequence(self.sequence);
+        let applied = self.last_applied.map(StateRecord::LastApplied);
+        let membership = StateRecord::LastMembership(StoredMembership::clone(&self.last_membership));
+        let nodes = BTreeMap::clone(&self.nodes).into_iter().map(|(id, node)| StateRecord::Node { id, node });
+        let expiries = self.expiries().map(|item| {
+            let ((time_ms, seq), key) = item?;
+            Ok(StateRecord::Expire { time_ms, seq, key: key.to_string() })
+        });
+        let records = self.prefix("").map(|item| {
+            let (key, value) = item?;
+            Ok(StateRecord::Kv { key: key.to_string(), value: Arc::unwrap_or_clone(value) })
+        });
+        let meta = std::iter::once(sequence).chain(applied).chain([membership]).chain(nodes);
+        meta.map(Ok).chain(expiries).chain(records)
+    }
+}

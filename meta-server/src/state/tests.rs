@@ -1,0 +1,182 @@
+//! The state machine against a plain map: whatever is compacted when, nothing is lost, and a view stays as it was.
+
+use std::{
+    fs, io,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use backup_plugin::record::{LeaderId, LogId, StateRecord};
+use proptest::{collection::vec, prelude::*};
+
+use super::{BaseNames, Change, State, StateMachine, StateOptions, View, base_name};
+use crate::{
+    apply::{self, memory::MemoryStore},
+    base::{Base, BaseBuilder, BaseMeta},
+    command::{Command, LogCommand, MatchSeq, UpsertKv, ValueOp, arbitrary},
+};
+
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<Option<String>>>);
+
+impl BaseNames for Names {
+    fn name(&self, base: &str) -> io::Result<()> {
+        *self.0.lock().unwrap() = Some(base.to_owned());
+        Ok(())
+    }
+}
+
+fn machine(dir: &Path) -> (StateMachine, Names) {
+    let (base, _) = BaseBuilder::create(&dir.join(base_name(1))).unwrap().finish(BaseMeta::default()).unwrap();
+    let names = Names::default();
+    (StateMachine::new(base, dir, names.clone(), StateOptions::default()).unwrap(), names)
+}
+
+fn log_id(index: u64) -> LogId {
+    LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index }
+}
+
+fn apply(machine: &StateMachine, index: u64, command: &LogCommand) -> apply::Applied {
+    machine.apply([(log_id(index), Change::Command(command))].into_iter()).unwrap().remove(0)
+}
+
+fn put(key: &str, value: &str) -> LogCommand {
+    let value = ValueOp::Update(value.as_bytes().to_vec());
+    let upsert = UpsertKv { key: key.to_owned(), seq: MatchSeq::Any, value, value_meta: None };
+    LogCommand { time_ms: Some(1_700_000_000_000), cmd: Command::UpsertKV(upsert) }
+}
+
+fn records(state: &State) -> Vec<StateRecord> {
+    state.records().map(Result::unwrap).filter(|record| !matches!(record, StateRecord::LastApplied(_))).collect()
+}
+
+/// What the plain map holds, as an export would write it.
+fn model_records(model: &MemoryStore) -> Vec<StateRecord> {
+    let mut records = vec![StateRecord::Sequence(model.sequence), StateRecord::LastMembership(Default::default())];
+    records.extend(model.nodes.iter().map(|(id, node)| StateRecord::Node { id: *id, node: node.clone() }));
+    records.extend(model.expire.iter().map(|(at, key)| StateRecord::Expire {
+        time_ms: at.0,
+        seq: at.1,
+        key: key.clone(),
+    }));
+    records.extend(model.records.iter().map(|(key, value)| StateRecord::Kv { key: key.clone(), value: value.clone() }));
+    records
+}
+
+fn bases(dir: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Apply(Box<LogCommand>),
+    Compact,
+    Reopen,
+    KeepView,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => arbitrary::log_command().prop_map(|command| Step::Apply(Box::new(command))),
+        1 => Just(Step::Compact),
+        1 => Just(Step::Reopen),
+        1 => Just(Step::KeepView),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn equals_a_plain_map_whatever_is_compacted_when(steps in vec(step(), 1..60)) {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut machine, names) = machine(dir.path());
+        let mut model = MemoryStore::default();
+        let mut kept: Vec<(View, Vec<StateRecord>)> = Vec::new();
+        for (index, step) in (1..).zip(steps) {
+            match step {
+                Step::Apply(command) => {
+                    let expected = apply::apply(&mut model, &command).unwrap();
+                    prop_assert_eq!(apply(&machine, index, &command), expected);
+                }
+                Step::Compact => {
+                    let before = records(&machine.view());
+                    let compacted = machine.compact().unwrap();
+                    prop_assert_eq!(records(&compacted), before.clone());
+                    prop_assert_eq!(records(&machine.view()), before);
+                }
+                Step::Reopen => {
+                    // What is on disk is the state as of the base; bring it up to date first.
+                    machine.compact().unwrap();
+                    let name = names.0.lock().unwrap().clone().unwrap_or_else(|| base_name(1));
+                    let base = Base::open(&dir.path().join(name)).unwrap();
+                    machine = StateMachine::new(base, dir.path(), names.clone(), StateOptions::default()).unwrap();
+                }
+                Step::KeepView => kept.push((machine.view(), records(&machine.view()))),
+            }
+        }
+        prop_assert_eq!(records(&machine.view()), model_records(&model));
+        for (view, expected) in kept {
+            prop_assert_eq!(records(&view), expected);
+        }
+    }
+}
+
+#[test]
+fn an_old_base_goes_with_its_last_view() {
+    let dir = tempfile::tempdir().unwrap();
+    let (machine, names) = machine(dir.path());
+    apply(&machine, 1, &put("a", "1"));
+    let old_view = machine.view();
+    machine.compact().unwrap();
+    apply(&machine, 2, &put("b", "2"));
+    machine.compact().unwrap();
+    assert_eq!(names.0.lock().unwrap().as_deref(), Some("base-000003"));
+    assert_eq!(bases(dir.path()), ["base-000001", "base-000003"], "the first is still read, the second is not");
+    assert_eq!(old_view.get("a").unwrap().unwrap().data, b"1");
+    assert!(old_view.get("b").unwrap().is_none());
+    drop(old_view);
+    assert_eq!(bases(dir.path()), ["base-000003"]);
+}
+
+#[test]
+fn writes_during_a_compaction_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let (machine, _) = machine(dir.path());
+    for index in 1..=2_000 {
+        apply(&machine, index, &put(&format!("k{index:05}"), "before"));
+    }
+    let compacting = machine.clone();
+    let thread = std::thread::spawn(move || compacting.compact().unwrap());
+    let mut index = 2_001;
+    while !thread.is_finished() {
+        apply(&machine, index, &put(&format!("k{:05}", index % 3_000), "meanwhile"));
+        index += 1;
+    }
+    let compacted = thread.join().unwrap();
+    assert!(compacted.last_applied().unwrap().index >= 2_000);
+    let view = machine.view();
+    assert_eq!(view.last_applied(), Some(log_id(index - 1)));
+    assert_eq!(view.sequence(), index - 1);
+    for written in 2_001..index {
+        let record = view.get(&format!("k{:05}", written % 3_000)).unwrap().unwrap();
+        assert_eq!(record.data, b"meanwhile");
+    }
+    assert_eq!(view.prefix("").count(), view.prefix("k").count());
+    assert!(view.base().last_applied().unwrap().index >= 2_000);
+}
+
+#[test]
+fn nothing_is_built_when_nothing_has_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (machine, names) = machine(dir.path());
+    machine.compact().unwrap();
+    assert_eq!(*names.0.lock().unwrap(), None);
+    apply(&machine, 1, &put("a", "1"));
+    machine.compact().unwrap();
+    machine.compact().unwrap();
+    assert_eq!(bases(dir.path()), ["base-000002"]);
+}

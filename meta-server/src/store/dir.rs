@@ -1,0 +1,266 @@
+//! The folder that holds a store: its lock, its generations, and the name of the live one. The switch of that name is the one
+//! commit point of an import.
+//!
+//! ```text
+//! LOCK          held (flock) by whoever has the folder open; holds the process id
+//! CURRENT       the name of the live generation
+//! gen-000001/   a generation; one that CURRENT does not name is garbage, deleted under the lock
+//! ```
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::{self, ErrorKind, Read, Seek, Write},
+    path::{Path, PathBuf},
+};
+
+use super::StoreError;
+
+const LOCK: &str = "LOCK";
+const CURRENT: &str = "CURRENT";
+const GENERATION: &str = "gen-";
+/// What a fresh mount brings.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// A locked folder. The lock goes with it.
+#[derive(Debug)]
+pub struct RaftDir {
+    path: PathBuf,
+    _lock: File,
+    /// The live generation.
+    current: Option<String>,
+}
+
+impl RaftDir {
+    /// Locks a folder to write to it; creates it if it is missing. Refuses one that holds anything but a store.
+    pub fn lock(path: &Path) -> Result<RaftDir, StoreError> {
+        fs::create_dir_all(path).map_err(StoreError::io("create", path))?;
+        read_content(path)?;
+        let lock_path = path.join(LOCK);
+        let mut lock = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(&lock_path)
+            .map_err(StoreError::io("open", &lock_path))?;
+        take(&mut lock, path)?;
+        let pid = std::process::id().to_string();
+        lock.set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| lock.write_all(pid.as_bytes()))
+            .map_err(StoreError::io("write", &lock_path))?;
+        // Only under the lock is it certain which generation is live.
+        let current = read_content(path)?;
+        Ok(RaftDir { path: path.to_owned(), _lock: lock, current })
+    }
+
+    /// Locks a folder to read from it. Creates and changes nothing, so that a read-only mount will do.
+    pub fn lock_to_read(path: &Path) -> Result<RaftDir, StoreError> {
+        let missing = |err: io::Error| match err.kind() {
+            ErrorKind::NotFound => StoreError::Missing(path.to_owned()),
+            _ => StoreError::io("read", path)(err),
+        };
+        let mut entries = fs::read_dir(path).map_err(missing)?;
+        read_content(path)?;
+        if entries.next().is_none() {
+            return Err(StoreError::Empty(path.to_owned()));
+        }
+        let lock_path = path.join(LOCK);
+        let mut lock = match File::open(&lock_path) {
+            Ok(lock) => lock,
+            Err(err) if err.kind() == ErrorKind::NotFound => return Err(StoreError::Empty(path.to_owned())),
+            Err(err) => return Err(StoreError::io("open", &lock_path)(err)),
+        };
+        take(&mut lock, path)?;
+        match read_content(path)? {
+            Some(current) => Ok(RaftDir { path: path.to_owned(), _lock: lock, current: Some(current) }),
+            None => Err(StoreError::Empty(path.to_owned())),
+        }
+    }
+
+    /// The folder of the live generation, without the lock: it may not be live any more when this returns.
+    pub fn peek(path: &Path) -> Result<Option<PathBuf>, StoreError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(read_content(path)?.map(|name| path.join(name)))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder of the live generation; `None` before there is one.
+    pub fn current(&self) -> Option<PathBuf> {
+        self.current.as_ref().map(|name| self.path.join(name))
+    }
+
+    /// A folder for a generation beside every one there is. Creates it.
+    pub fn begin_generation(&self) -> Result<PathBuf, StoreError> {
+        let mut last = 0;
+        for entry in fs::read_dir(&self.path).map_err(StoreError::io("read", &self.path))? {
+            let entry = entry.map_err(StoreError::io("read", &self.path))?;
+            last = last.max(generation_number(&entry.file_name().to_string_lossy()).unwrap_or(0));
+        }
+        let dir = self.path.join(format!("{GENERATION}{:06}", last + 1));
+        fs::create_dir(&dir).map_err(StoreError::io("create", &dir))?;
+        Ok(dir)
+    }
+
+    /// Makes a complete generation the live one, durably and in one step, then deletes every other.
+    pub fn switch_to(&mut self, generation: &Path) -> Result<(), StoreError> {
+        let name = generation.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let current = self.path.join(CURRENT);
+        let write = || -> io::Result<()> {
+            File::open(&self.path)?.sync_all()?;
+            let mut temp = tempfile::Builder::new().prefix(".CURRENT-").tempfile_in(&self.path)?;
+            writeln!(temp, "{name}")?;
+            temp.as_file().sync_all()?;
+            temp.persist(&current)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().map_err(StoreError::io("replace", &current))?;
+        self.current = Some(name);
+        self.sweep();
+        Ok(())
+    }
+
+    /// Deletes what a killed import left: generations that are not live, and temporary files. What can not be deleted now is
+    /// only in the way of disk space, so it is logged and left.
+    pub fn sweep(&self) {
+        let Ok(entries) = fs::read_dir(&self.path) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let garbage = generation_number(&name).is_some() && Some(&name) != self.current.as_ref();
+            let removed = if garbage {
+                fs::remove_dir_all(entry.path())
+            } else if name.starts_with(".CURRENT-") {
+                fs::remove_file(entry.path())
+            } else {
+                continue;
+            };
+            match removed {
+                Ok(()) => tracing::info!(path = %entry.path().display(), "deleted what an unfinished import left"),
+                Err(err) => tracing::warn!(path = %entry.path().display(), error = %err, "cannot delete garbage"),
+            }
+        }
+    }
+}
+
+fn take(lock: &mut File, dir: &Path) -> Result<(), StoreError> {
+    match lock.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let pid = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            Err(StoreError::Locked { dir: dir.to_owned(), pid })
+        }
+        Err(TryLockError::Error(err)) => Err(StoreError::io("lock", dir)(err)),
+    }
+}
+
+/// The live generation's name, or `None` in a folder that holds no store yet; an error in one that holds something else.
+fn read_content(dir: &Path) -> Result<Option<String>, StoreError> {
+    let foreign = |found: String| Err(StoreError::Foreign { dir: dir.to_owned(), found });
+    let current = dir.join(CURRENT);
+    match fs::read_to_string(&current) {
+        Ok(text) => {
+            let name = text.trim_end();
+            if generation_number(name).is_none() {
+                return foreign(format!("its CURRENT names {name:?}, not a generation"));
+            }
+            if !dir.join(name).is_dir() {
+                return Err(StoreError::Damaged {
+                    dir: dir.to_owned(),
+                    reason: format!("CURRENT names {name}, which is not there"),
+                });
+            }
+            return Ok(Some(name.to_owned()));
+        }
+        Err(err) if err.kind() == ErrorKind::NotFound => {}
+        Err(err) if err.kind() == ErrorKind::InvalidData => return foreign("its CURRENT is not text".to_owned()),
+        Err(err) => return Err(StoreError::io("read", &current)(err)),
+    }
+    let entries = fs::read_dir(dir).map_err(StoreError::io("read", dir))?;
+    for entry in entries {
+        let name = entry.map_err(StoreError::io("read", dir))?.file_name().to_string_lossy().into_owned();
+        let ours = name == LOCK || generation_number(&name).is_some();
+        let of_the_mount = name == LOST_AND_FOUND || name.starts_with('.');
+        if !ours && !of_the_mount {
+            return foreign(format!("it holds {name:?}"));
+        }
+    }
+    Ok(None)
+}
+
+fn generation_number(name: &str) -> Option<u64> {
+    name.strip_prefix(GENERATION)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_mount_and_a_missing_folder_can_be_locked() {
+        let temp = tempfile::tempdir().unwrap();
+        for (name, entries) in [("missing", &[][..]), ("mount", &["lost+found", ".snapshot"][..])] {
+            let dir = temp.path().join(name);
+            for entry in entries {
+                fs::create_dir_all(dir.join(entry)).unwrap();
+            }
+            let locked = RaftDir::lock(&dir).unwrap();
+            assert_eq!(locked.current(), None);
+        }
+    }
+
+    #[test]
+    fn a_folder_with_something_else_is_refused_by_name_of_it() {
+        let temp = tempfile::tempdir().unwrap();
+        for (file, content, said) in [
+            ("photos.zip", "", "it holds \"photos.zip\""),
+            ("CURRENT", "MANIFEST-000005\n", "its CURRENT names \"MANIFEST-000005\""),
+        ] {
+            let dir = temp.path().join(file);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join(file), content).unwrap();
+            let said_by = RaftDir::lock(&dir).unwrap_err().to_string();
+            assert!(said_by.contains(said), "{said_by}");
+            let said_by = RaftDir::lock_to_read(&dir).unwrap_err().to_string();
+            assert!(said_by.contains(said), "{said_by}");
+            assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing was created");
+        }
+    }
+
+    #[test]
+    fn a_second_lock_names_the_process_that_has_the_first() {
+        let temp = tempfile::tempdir().unwrap();
+        let _held = RaftDir::lock(temp.path()).unwrap();
+        let said = RaftDir::lock(temp.path()).unwrap_err().to_string();
+        assert!(said.contains(&format!("in use by process {}", std::process::id())), "{said}");
+    }
+
+    #[test]
+    fn the_switch_names_one_generation_and_sweeps_the_others() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut dir = RaftDir::lock(temp.path()).unwrap();
+        let first = dir.begin_generation().unwrap();
+        dir.switch_to(&first).unwrap();
+        let garbage = dir.begin_generation().unwrap();
+        let second = dir.begin_generation().unwrap();
+        dir.switch_to(&second).unwrap();
+        assert!(!first.exists() && !garbage.exists() && second.exists());
+        drop(dir);
+        assert_eq!(RaftDir::lock_to_read(temp.path()).unwrap().current(), Some(second));
+    }
+
+    #[test]
+    fn reading_needs_a_store_and_creates_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let missing = temp.path().join("missing");
+        assert!(matches!(RaftDir::lock_to_read(&missing), Err(StoreError::Missing(_))));
+        assert!(!missing.exists());
+        assert!(matches!(RaftDir::lock_to_read(temp.path()), Err(StoreError::Empty(_))));
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+}

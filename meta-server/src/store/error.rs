@@ -1,0 +1,34 @@
+//! Why a raft_dir can not be used.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("{} does not exist", .0.display())]
+    Missing(PathBuf),
+    #[error("{} is empty: there is no store in it", .0.display())]
+    Empty(PathBuf),
+    #[error("{} is not a store of this program: {found}", dir.display())]
+    Foreign { dir: PathBuf, found: String },
+    #[error("{} is in use{}: stop the server that runs on it, or name another folder", dir.display(), by_pid(*pid))]
+    Locked { dir: PathBuf, pid: Option<u32> },
+    #[error("{} is damaged: {reason}", dir.display())]
+    Damaged { dir: PathBuf, reason: String },
+    #[error("cannot {tried} {}", path.display())]
+    Io { tried: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl StoreError {
+    /// For `map_err`: what was tried, and on what.
+    pub fn io(tried: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+        let path = path.to_owned();
+        move |source| StoreError::Io { tried, path, source }
+    }
+}
+
+fn by_pid(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" by process {pid}")).unwrap_or_default()
+}

@@ -1,0 +1,147 @@
+//! One generation: a log, a base, and where they came from.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+use backup_plugin::{record::LogId, target::Origin};
+
+use super::{StoreError, draw_incarnation};
+use crate::{
+    base::{Base, BaseBuilder, BaseMeta},
+    log::LogDb,
+    raft::types::record_log_id,
+    state::{BaseNames, StateMachine, StateOptions, base_name},
+};
+
+const LOG: &str = "log";
+const ORIGIN: &str = "ORIGIN";
+
+/// An open generation. The caller holds the folder's lock.
+pub struct Generation {
+    dir: PathBuf,
+    log: LogDb,
+    base: Base,
+}
+
+impl Generation {
+    /// Makes an empty one in `dir`, durably, with an incarnation of its own.
+    pub fn create(dir: &Path) -> Result<Generation, StoreError> {
+        let log = open_log(dir)?;
+        let base_dir = dir.join(base_name(1));
+        let build = || BaseBuilder::create(&base_dir)?.finish(BaseMeta::default());
+        let (base, _) = build().map_err(StoreError::io("build", &base_dir))?;
+        seal(&log, &base).map_err(StoreError::io("write the log in", dir))?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))?;
+        Ok(Generation { dir: dir.to_owned(), log, base })
+    }
+
+    /// Opens a complete one and checks that log and base belong together.
+    pub fn open(dir: &Path) -> Result<Generation, StoreError> {
+        if !log_folder(dir).is_dir() {
+            return Err(damaged(dir, format!("it has no folder {LOG:?}")));
+        }
+        let log = open_log(dir)?;
+        let Some(name) = log.state().live_base else {
+            return Err(damaged(dir, "its log names no base".to_owned()));
+        };
+        let base = Base::open(&dir.join(&name)).map_err(StoreError::io("open the base", &dir.join(&name)))?;
+        check(dir, &log, base.last_applied())?;
+        Ok(Generation { dir: dir.to_owned(), log, base })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Deletes bases that the log does not name: what a build that was killed has left.
+    pub fn sweep_bases(&self) {
+        let live = self.base.name();
+        let Ok(entries) = fs::read_dir(&self.dir) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.starts_with("base-") || name == live {
+                continue;
+            }
+            if let Err(err) = fs::remove_dir_all(entry.path()) {
+                tracing::warn!(path = %entry.path().display(), error = %err, "cannot delete garbage");
+            }
+        }
+    }
+
+    /// Starts the state machine over it.
+    pub fn start(self, options: StateOptions) -> Result<(LogDb, StateMachine), StoreError> {
+        let names = self.log.clone();
+        let state = StateMachine::new(self.base, &self.dir, names, options)
+            .map_err(StoreError::io("read the base of", &self.dir))?;
+        Ok((self.log, state))
+    }
+}
+
+impl BaseNames for LogDb {
+    fn name(&self, base: &str) -> io::Result<()> {
+        let base = base.to_owned();
+        self.update_state_blocking(move |state| state.live_base = Some(base))
+    }
+}
+
+/// What the generation in `dir` was imported from; `None`: it was not imported.
+pub(crate) fn load_origin(dir: &Path) -> Result<Option<Origin>, StoreError> {
+    let path = dir.join(ORIGIN);
+    match fs::read(&path) {
+        Ok(bytes) => match bytes.try_into() {
+            Ok(origin) => Ok(Some(Origin(origin))),
+            Err(_) => Err(damaged(dir, format!("its {ORIGIN} is not 32 bytes long"))),
+        },
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(StoreError::io("read", &path)(err)),
+    }
+}
+
+/// Writes it into a generation that is not live yet.
+pub(crate) fn store_origin(dir: &Path, origin: Origin) -> Result<(), StoreError> {
+    let path = dir.join(ORIGIN);
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&path)?;
+        file.write_all(&origin.0)?;
+        file.sync_all()
+    };
+    write().map_err(StoreError::io("write", &path))
+}
+
+/// Where the log of the generation in `dir` lies.
+pub(crate) fn log_folder(dir: &Path) -> PathBuf {
+    dir.join(LOG)
+}
+
+/// Opens, or creates, the log of the generation in `dir`.
+pub(crate) fn open_log(dir: &Path) -> Result<LogDb, StoreError> {
+    let path = log_folder(dir);
+    LogDb::open(&path).map_err(StoreError::io("open the log in", &path))
+}
+
+/// Names the base, and draws the incarnation.
+fn seal(log: &LogDb, base: &Base) -> io::Result<()> {
+    let name = base.name();
+    log.update_state_blocking(move |state| {
+        state.live_base = Some(name);
+        state.incarnation = Some(draw_incarnation());
+    })
+}
+
+/// `purged <= base`, and a log that reaches back to where the base ends.
+fn check(dir: &Path, log: &LogDb, applied: Option<LogId>) -> Result<(), StoreError> {
+    let purged = log.purged().map(record_log_id);
+    if purged > applied {
+        let text = |id: Option<LogId>| id.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
+        let reason = format!("its log is purged up to {}, its base holds {}", text(purged), text(applied));
+        return Err(damaged(dir, reason));
+    }
+    Ok(())
+}
+
+fn damaged(dir: &Path, reason: String) -> StoreError {
+    StoreError::Damaged { dir: dir.to_owned(), reason }
+}
