@@ -30,6 +30,14 @@ pub fn parse_host(text: &str) -> Result<String, String> {
     Ok(host.into())
 }
 
+/// Whether only this host reaches what listens on `host`.
+pub fn is_loopback(host: &str) -> bool {
+    match host.parse::<std::net::IpAddr>() {
+        Ok(address) => address.is_loopback(),
+        Err(_) => host == "localhost",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use std::path::Path;
 use backup_plugin::record::Endpoint;
 
 pub use self::{
-    address::{parse_host, parse_host_port},
+    address::{is_loopback, parse_host, parse_host_port},
     error::ConfigError,
     file::FileSettings,
     log::{LogConfig, LogFormat, LogOutput},
@@ -62,11 +62,24 @@ impl Config {
     /// Reads the file, if there is one, puts the flags over it, and checks the result.
     pub fn load(file: Option<&Path>, flags: Settings) -> Result<LoadedConfig, ConfigError> {
         let FileSettings { settings, unknown_keys } = file.map(FileSettings::read).transpose()?.unwrap_or_default();
-        let warnings = unknown_keys
+        let config = Self::new(flags.over(settings))?;
+        let unknown = unknown_keys
             .iter()
-            .map(|key| format!("the configuration key `{key}` means nothing to this server and is ignored"))
-            .collect();
-        Ok(LoadedConfig { config: Self::new(flags.over(settings))?, warnings })
+            .map(|key| format!("the configuration key `{key}` means nothing to this server and is ignored"));
+        let warnings = unknown.chain(config.exposures()).collect();
+        Ok(LoadedConfig { config, warnings })
+    }
+
+    /// What others on the network can reach without a password.
+    fn exposures(&self) -> impl Iterator<Item = String> {
+        let grpc = self.auth.is_none().then_some(("gRPC", &self.grpc_api_address));
+        [grpc, Some(("admin", &self.admin_api_address))]
+            .into_iter()
+            .flatten()
+            .filter(|(_, address)| !is_loopback(&address.addr))
+            .map(|(api, address)| {
+                format!("the {api} API listens on {address}, which is not a loopback address, without authentication")
+            })
     }
 
     /// Checks settings and fills in the defaults.
@@ -165,7 +178,13 @@ mod tests {
         assert_eq!(loaded.config.grpc_api_address.to_string(), "0.0.0.0:1");
         assert_eq!((loaded.config.raft.id, loaded.config.raft.raft_api_port), (Some(7), 3));
         assert!(!loaded.config.raft.single);
-        assert_eq!(loaded.warnings, ["the configuration key `not_ours` means nothing to this server and is ignored"]);
+        assert_eq!(
+            loaded.warnings,
+            [
+                "the configuration key `not_ours` means nothing to this server and is ignored",
+                "the gRPC API listens on 0.0.0.0:1, which is not a loopback address, without authentication",
+            ]
+        );
     }
 
     #[test]
