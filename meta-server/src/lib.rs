@@ -8,6 +8,7 @@ pub mod config;
 pub mod grpc;
 pub mod log;
 pub mod logging;
+pub mod node;
 pub mod raft;
 pub mod state;
 pub mod store;
