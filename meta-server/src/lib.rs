@@ -1,5 +1,6 @@
 //! databend-meta: a small Raft metadata server that hosts `backup-plugin`, as a library. The binaries only parse and report.
 
+pub mod admin;
 pub mod apply;
 pub mod backup;
 pub mod base;
