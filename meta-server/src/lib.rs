@@ -11,5 +11,6 @@ pub mod log;
 pub mod logging;
 pub mod node;
 pub mod raft;
+pub mod server;
 pub mod state;
 pub mod store;
