@@ -2,14 +2,16 @@
 //!
 //! - [`record`]: what an export holds, as types. [`codec`]: the same as lines of text.
 //! - [`source`], [`target`]: the two seams. A host implements them; the plugin knows nothing else of it.
-//! - `export`: a pinned view as a stream of chunks, or as a file.
+//! - [`export`]: a pinned view as a stream of chunks, or as a file. [`service`]: the gRPC handlers that a host mounts.
 //! - [`import`]: lines in, checks, a plan, a new generation out.
 //! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts.
 
 pub mod cluster;
 pub mod codec;
+pub mod export;
 mod hex;
 pub mod import;
 pub mod record;
+pub mod service;
 pub mod source;
 pub mod target;

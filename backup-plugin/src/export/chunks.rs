@@ -1,0 +1,267 @@
+//! A view as a stream of chunks of lines: read on a thread that may block, a few chunks ahead of the reader and no more.
+//!
+//! The stream ends cleanly only after the last line; whatever else ends it is an error in the stream. Dropping it lets go of the view.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    task::{self, JoinHandle},
+    time,
+};
+use tokio_stream::Stream;
+
+use super::lines::lines;
+use crate::source::BackupView;
+
+/// The lines in a chunk when the client does not say.
+pub const DEFAULT_CHUNK_LINES: u64 = 32;
+
+/// The text in a chunk, in bytes, however many lines were asked for: well below the 4 MiB that every gRPC client takes.
+/// A line that is longer travels alone.
+const MAX_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// How many chunks wait for the reader before the view's thread does.
+const CHUNKS_AHEAD: usize = 4;
+
+/// While the reader is slow: how often the view is asked whether it may still be held.
+const LIMIT_CHECK: Duration = Duration::from_secs(1);
+
+/// An export on its way to a reader; see [`chunks`].
+pub struct Chunks {
+    chunks: mpsc::Receiver<Vec<String>>,
+    producer: JoinHandle<io::Result<()>>,
+    ended: bool,
+}
+
+/// Starts to export `view`. A chunk has at most `lines_per_chunk` lines ([`DEFAULT_CHUNK_LINES`] when 0) and 1 MiB of text.
+///
+/// Memory is bounded by a few chunks. The view is dropped when the last line is read, on an error, when its own limit is
+/// reached, and when the stream is dropped.
+///
+/// # Panics
+///
+/// Outside a tokio runtime with a timer.
+pub fn chunks<V: BackupView>(view: V, lines_per_chunk: u64) -> Chunks {
+    let max_lines = if lines_per_chunk == 0 { DEFAULT_CHUNK_LINES } else { lines_per_chunk };
+    let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
+    let runtime = Handle::current();
+    let producer = task::spawn_blocking(move || produce(&view, max_lines, &Sender { sender, runtime }));
+    Chunks { chunks, producer, ended: false }
+}
+
+impl Stream for Chunks {
+    type Item = io::Result<Vec<String>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        if let Some(chunk) = ready!(self.chunks.poll_recv(cx)) {
+            return Poll::Ready(Some(Ok(chunk)));
+        }
+        // The channel alone cannot tell the end from a thread that gave up or panicked.
+        let outcome = ready!(Pin::new(&mut self.producer).poll(cx));
+        self.ended = true;
+        Poll::Ready(match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Err(error)),
+            Err(error) => Some(Err(io::Error::other(error))),
+        })
+    }
+}
+
+impl Drop for Chunks {
+    /// Where the thread has not begun, it holds the view until it is told that nobody waits for it.
+    fn drop(&mut self) {
+        self.producer.abort();
+    }
+}
+
+fn produce<V: BackupView>(view: &V, max_lines: u64, sender: &Sender) -> io::Result<()> {
+    let mut chunk = Chunk::default();
+    for line in lines(view)? {
+        let line = line?;
+        sender.check_wanted()?;
+        if !chunk.has_room_for(&line, max_lines) {
+            sender.send(view, chunk.take())?;
+        }
+        chunk.push(line);
+    }
+    sender.send(view, chunk.take())
+}
+
+/// Lines that travel together.
+#[derive(Default)]
+struct Chunk {
+    lines: Vec<String>,
+    bytes: usize,
+}
+
+impl Chunk {
+    fn has_room_for(&self, line: &str, max_lines: u64) -> bool {
+        self.lines.is_empty() || (self.lines.len() as u64) < max_lines && self.bytes + line.len() <= MAX_CHUNK_BYTES
+    }
+
+    fn push(&mut self, line: String) {
+        self.bytes += line.len();
+        self.lines.push(line);
+    }
+
+    fn take(&mut self) -> Vec<String> {
+        self.bytes = 0;
+        std::mem::take(&mut self.lines)
+    }
+}
+
+/// The thread's end of the channel.
+struct Sender {
+    sender: mpsc::Sender<Vec<String>>,
+    runtime: Handle,
+}
+
+impl Sender {
+    /// Fails once the reader is gone, also between two chunks. Nobody sees this error: it only ends the thread.
+    fn check_wanted(&self) -> io::Result<()> {
+        if self.sender.is_closed() { Err(reader_gone()) } else { Ok(()) }
+    }
+
+    /// Waits for room, for as long as the view may be held.
+    fn send<V: BackupView>(&self, view: &V, chunk: Vec<String>) -> io::Result<()> {
+        loop {
+            view.check_limit()?;
+            match self.runtime.block_on(async { time::timeout(LIMIT_CHECK, self.sender.reserve()).await }) {
+                Ok(Ok(room)) => {
+                    room.send(chunk);
+                    return Ok(());
+                }
+                Ok(Err(_)) => return Err(reader_gone()),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+fn reader_gone() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the reader of the export is gone")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio_stream::StreamExt;
+
+    use super::*;
+    use crate::export::testing::{FakeView, eventually};
+
+    async fn collect(view: FakeView, lines_per_chunk: u64) -> io::Result<Vec<Vec<String>>> {
+        chunks(view, lines_per_chunk).collect().await
+    }
+
+    #[tokio::test]
+    async fn chunks_are_bounded_in_lines_and_in_bytes() {
+        // (lines asked for, sizes of values, lines of the chunks that follow the ten of the sample)
+        let small = [10; 60];
+        let half = [130_000; 5]; // 260 kB as text
+        let large = [10, 1_100_000, 10];
+        let cases: [(u64, &[usize], &[usize]); 7] = [
+            (0, &small, &[32, 32, 6]),
+            (1, &[10], &[1; 11]),
+            (7, &small[..4], &[7, 7]),
+            (70, &small, &[70]),
+            (4_294_967_295, &small, &[70]),
+            (u64::MAX, &half, &[14, 1]),
+            (u64::MAX, &large, &[11, 1, 1]),
+        ];
+        for (lines_per_chunk, values, expected) in cases {
+            let mut view = FakeView::sample();
+            for (i, size) in values.iter().enumerate() {
+                view.push_value(&format!("k{i:03}"), *size);
+            }
+            let all: Vec<String> = lines(&view).unwrap().map(Result::unwrap).collect();
+            let chunks = collect(view, lines_per_chunk).await.unwrap();
+            let sizes: Vec<usize> = chunks.iter().map(Vec::len).collect();
+            assert_eq!(sizes, expected, "{lines_per_chunk} lines of {values:?}");
+            assert_eq!(chunks.concat(), all);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_midway_ends_the_stream_as_an_error() {
+        let mut view = FakeView::sample();
+        view.fail_after = Some(1);
+        let mut stream = chunks(view, 2);
+        let mut whole = 0;
+        let error = loop {
+            match stream.next().await.expect("the error comes before the end") {
+                Ok(chunk) => whole += chunk.len(),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.to_string(), "disk gone");
+        assert_eq!(whole, 6, "whole chunks before the error");
+        assert!(stream.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_the_view_does_not_look_like_the_end() {
+        let mut view = FakeView::sample();
+        view.panic_after = Some(1);
+        assert!(collect(view, 100).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_stream_releases_the_view() {
+        // Blocked on a full channel, and between two chunks of a huge one.
+        for lines_per_chunk in [1, u64::MAX] {
+            let mut view = FakeView::sample();
+            view.endless = true;
+            let released = view.released();
+            let mut stream = chunks(view, lines_per_chunk);
+            if lines_per_chunk == 1 {
+                stream.next().await.unwrap().unwrap();
+            }
+            assert!(!released());
+            drop(stream);
+            eventually(&released).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_lets_no_more_than_a_few_chunks_wait() {
+        let mut view = FakeView::sample();
+        view.endless = true;
+        let read = view.records_read();
+        let stream = chunks(view, 10);
+        eventually(&|| read() > 0).await;
+        time::sleep(Duration::from_millis(100)).await;
+        // Those in the channel, the one that waits for room, and the line that filled it.
+        assert!(read() <= (CHUNKS_AHEAD + 1) * 10 + 1, "{} records were read ahead", read());
+        drop(stream);
+    }
+
+    #[tokio::test]
+    async fn a_stalled_reader_loses_the_view_at_its_limit_and_is_told() {
+        let mut view = FakeView::sample();
+        view.endless = true;
+        view.held_until = Some(Instant::now() + Duration::from_millis(100));
+        let released = view.released();
+        let mut stream = chunks(view, 1);
+        eventually(&released).await;
+        let error = loop {
+            match stream.next().await.expect("the error comes before the end") {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+}

@@ -1,0 +1,278 @@
+//! Publishes a backup file: it appears under its name whole and on disk, or what was there before stays.
+//!
+//! Lines go to `.NAME.export-XXXXXX.tmp` beside the file, which only its owner may read. An error or a drop removes it; one that a
+//! killed export left is swept by the next export to that name. Knows nothing of what a line says.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs::{self, File, TryLockError},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use tempfile::NamedTempFile;
+
+const SUFFIX: &str = ".tmp";
+/// The characters between prefix and suffix: what `tempfile` draws.
+const RANDOM: usize = 6;
+
+/// A backup that has no name yet.
+pub struct BackupFile {
+    path: PathBuf,
+    folder: PathBuf,
+    temp: BufWriter<NamedTempFile>,
+}
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("cannot write a backup to {}: {reason}", path.display())]
+    Refused { path: PathBuf, reason: &'static str },
+    #[error("cannot {tried} {}", path.display())]
+    Io { tried: &'static str, path: PathBuf, source: io::Error },
+}
+
+impl BackupFile {
+    /// Begins a backup that will be called `path`. Nothing of that name is touched before [`BackupFile::publish`].
+    ///
+    /// A symbolic link is followed: the file it points to is replaced, in that file's folder, and the link stays.
+    ///
+    /// # Errors
+    ///
+    /// Something other than a file is in the way; the folder is missing or takes no files.
+    pub fn create(path: &Path) -> Result<BackupFile, FileError> {
+        let path = destination(path)?;
+        let name = path.file_name().ok_or_else(|| refused(&path, "it does not end in a file name"))?;
+        let folder = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+            _ => PathBuf::from("."),
+        };
+        let prefix = temp_prefix(name);
+        sweep(&folder, &prefix);
+        let temp =
+            tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM).tempfile_in(&folder).map_err(
+                |source| FileError::Io { tried: "create a temporary file in", path: folder.clone(), source },
+            )?;
+        // Tells the sweep of another export that this one is alive. Where a file system has no locks, its files are never swept.
+        let _ = temp.as_file().try_lock();
+        Ok(BackupFile { path, folder, temp: BufWriter::with_capacity(256 * 1024, temp) })
+    }
+
+    /// The file that will be replaced or made.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes one line, without its newline.
+    pub fn write_line(&mut self, line: &str) -> Result<(), FileError> {
+        self.temp
+            .write_all(line.as_bytes())
+            .and_then(|()| self.temp.write_all(b"\n"))
+            .map_err(|source| self.failed("write", source))
+    }
+
+    /// Makes the backup durable, then gives it its name in one step, over an older file.
+    ///
+    /// # Errors
+    ///
+    /// The older file is still there, whole; except where the folder could not be synced after the step, as the error says.
+    pub fn publish(mut self) -> Result<(), FileError> {
+        self.temp.flush().map_err(|source| self.failed("write", source))?;
+        self.temp.get_ref().as_file().sync_all().map_err(|source| self.failed("sync", source))?;
+        let BackupFile { path, folder, temp } = self;
+        let temp = temp.into_inner().map_err(|error| FileError::Io {
+            tried: "write",
+            path: path.clone(),
+            source: error.into_error(),
+        })?;
+        // Dropped on an error, and with it the temporary file.
+        temp.persist(&path).map_err(|error| FileError::Io {
+            tried: "give the finished backup its name",
+            path: path.clone(),
+            source: error.error,
+        })?;
+        File::open(&folder).and_then(|folder| folder.sync_all()).map_err(|source| FileError::Io {
+            tried: "sync, after the backup got its name, the folder",
+            path: folder,
+            source,
+        })
+    }
+
+    fn failed(&self, tried: &'static str, source: io::Error) -> FileError {
+        FileError::Io { tried, path: self.temp.get_ref().path().to_owned(), source }
+    }
+}
+
+/// `path`, or what it links to; refused unless it is a file or nothing.
+fn destination(path: &Path) -> Result<PathBuf, FileError> {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path.to_owned()),
+        Err(source) => return Err(FileError::Io { tried: "look at", path: path.to_owned(), source }),
+    };
+    if found.is_symlink() {
+        let target = fs::canonicalize(path).map_err(|source| FileError::Io {
+            tried: "follow the symbolic link",
+            path: path.to_owned(),
+            source,
+        })?;
+        return destination(&target);
+    }
+    if found.is_dir() {
+        return Err(refused(path, "it is a folder; name a file in it"));
+    }
+    if !found.is_file() {
+        return Err(refused(path, "it is a device, a pipe or a socket; write to standard output (--db \"\") instead"));
+    }
+    Ok(path.to_owned())
+}
+
+fn refused(path: &Path, reason: &'static str) -> FileError {
+    FileError::Refused { path: path.to_owned(), reason }
+}
+
+fn temp_prefix(name: &OsStr) -> OsString {
+    let mut prefix = OsString::from(".");
+    prefix.push(name);
+    prefix.push(".export-");
+    prefix
+}
+
+/// Removes what killed exports to this name left. What cannot be removed stays: a new export does not depend on it.
+fn sweep(folder: &Path, prefix: &OsStr) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if !is_temp_name(&entry.file_name(), prefix) {
+            continue;
+        }
+        let Ok(file) = File::open(&path) else { continue };
+        match file.try_lock() {
+            Ok(()) => match fs::remove_file(&path) {
+                Ok(()) => tracing::info!(file = %path.display(), "removed what a killed export left"),
+                Err(error) => tracing::warn!(file = %path.display(), %error, "cannot remove what a killed export left"),
+            },
+            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
+        }
+    }
+}
+
+fn is_temp_name(name: &OsStr, prefix: &OsStr) -> bool {
+    name.as_encoded_bytes()
+        .strip_prefix(prefix.as_encoded_bytes())
+        .and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()))
+        .is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn names(folder: &TempDir) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn begun(path: &Path, line: &str) -> BackupFile {
+        let mut file = BackupFile::create(path).unwrap();
+        file.write_line(line).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_backup_replaces_the_older_file_when_it_is_whole() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("b");
+        fs::write(&path, "old").unwrap();
+        let file = begun(&path, "new");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        file.publish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new\n");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(names(&folder), ["b"]);
+    }
+
+    #[test]
+    fn a_dropped_backup_leaves_the_older_file_and_nothing_else() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("b");
+        fs::write(&path, "old").unwrap();
+        drop(begun(&path, "new"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(names(&folder), ["b"]);
+    }
+
+    #[test]
+    fn a_failed_publish_leaves_no_temporary_file() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("b");
+        let file = begun(&path, "new");
+        fs::create_dir(&path).unwrap();
+        let error = file.publish().unwrap_err();
+        assert!(error.to_string().starts_with("cannot give the finished backup its name"), "{error}");
+        assert_eq!(names(&folder), ["b"]);
+    }
+
+    #[test]
+    fn only_a_file_may_be_in_the_way() {
+        let folder = TempDir::new().unwrap();
+        let missing = folder.path().join("no/b");
+        let dangling = folder.path().join("dangling");
+        symlink(folder.path().join("nothing"), &dangling).unwrap();
+        let cases = [
+            (folder.path(), "it is a folder; name a file in it"),
+            (Path::new("/dev/null"), "it is a device, a pipe or a socket"),
+            (Path::new("/"), "it is a folder"),
+            (Path::new(""), "it does not end in a file name"),
+            (&missing, "cannot create a temporary file in"),
+            (&dangling, "cannot follow the symbolic link"),
+        ];
+        for (path, expected) in cases {
+            let error = BackupFile::create(path).err().unwrap().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_symbolic_link_stays_and_the_file_behind_it_is_replaced() {
+        let folder = TempDir::new().unwrap();
+        let there = TempDir::new().unwrap();
+        fs::write(there.path().join("b-1"), "old").unwrap();
+        let link = folder.path().join("latest");
+        symlink(there.path().join("b-1"), &link).unwrap();
+        begun(&link, "new").publish().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_to_string(there.path().join("b-1")).unwrap(), "new\n");
+        assert_eq!(names(&folder), ["latest"]);
+    }
+
+    #[test]
+    fn what_a_killed_export_left_is_swept_and_nothing_else_is() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("b");
+        let running = begun(&path, "by another export, still running");
+        for name in [".b.export-a1B2c3.tmp", ".b.export-.tmp", ".b.tmp", ".c.export-a1B2c3.tmp", "b.export-a1B2c3.tmp"]
+        {
+            fs::write(folder.path().join(name), "left").unwrap();
+        }
+        begun(&path, "new").publish().unwrap();
+        let left: Vec<String> = names(&folder).into_iter().filter(|name| !running.is_called(name)).collect();
+        assert_eq!(left, [".b.export-.tmp", ".b.tmp", ".c.export-a1B2c3.tmp", "b", "b.export-a1B2c3.tmp"]);
+        running.publish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "by another export, still running\n");
+    }
+
+    impl BackupFile {
+        fn is_called(&self, name: &str) -> bool {
+            self.temp.get_ref().path().file_name() == Some(OsStr::new(name))
+        }
+    }
+}
