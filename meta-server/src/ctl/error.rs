@@ -2,7 +2,11 @@
 
 use std::{error::Error, io, path::PathBuf, process::ExitCode};
 
-use backup_plugin::export::{NotAnExport, file::FileError};
+use backup_plugin::{
+    cluster::MemberListError,
+    export::{NotAnExport, file::FileError},
+    import::{ImportError, OptionsError},
+};
 
 use super::client::ClientError;
 use crate::store::StoreError;
@@ -10,15 +14,25 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum CtlError {
     #[error(transparent)]
+    Members(#[from] MemberListError),
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
     #[error("what {from} sent is not an export")]
     NotAnExport { from: String, source: NotAnExport },
     #[error("{from} sent nothing at all, not even a header")]
     NothingSent { from: String },
+    #[error("cannot read the backup {}", path.display())]
+    OpenInput { path: PathBuf, source: io::Error },
+    #[error("standard input is a terminal: name a backup file, or send one (databend-metactl import … < FILE)")]
+    InputIsTerminal,
     #[error("cannot read the store in {}", path.display())]
     ReadStore { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output")]
@@ -30,8 +44,12 @@ pub enum CtlError {
 }
 
 impl CtlError {
+    /// 2 for flags that do not fit each other, 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::FAILURE
+        match self {
+            CtlError::Members(_) | CtlError::Options(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod client;
 mod error;
 mod export;
 mod get;
+pub mod import;
 mod progress;
 mod sink;
 mod status;
@@ -65,6 +66,7 @@ struct Server {
 #[derive(Debug, Subcommand)]
 enum Command {
     Export(export::ExportArgs),
+    Import(import::ImportArgs),
     Status(status::StatusArgs),
     Get(get::GetArgs),
     Upsert(upsert::UpsertArgs),
@@ -87,6 +89,7 @@ fn run(cli: &Cli) -> Result<(), CtlError> {
     let common = cli.common;
     match &cli.command {
         Command::Export(args) => export::run(args, common),
+        Command::Import(args) => import::run(args, common.json),
         Command::Status(args) => block_on(status::run(args, common)),
         Command::Get(args) => block_on(get::run(args, common)),
         Command::Upsert(args) => block_on(upsert::run(args, common)),
@@ -145,6 +148,11 @@ mod tests {
             "--export --grpc-api-address 127.0.0.1:9191 --db b",
             "--grpc-api-address 127.0.0.1:9191 --export",
             "--export --raft-dir d",
+            "import --raft-dir d --db b",
+            "import --raft-dir d b",
+            "import --raft-dir d --id 1 --initial-cluster 1=a:1 --initial-cluster 2=b:1,learner --db b",
+            "import --raft-dir d --id 1 --initial-cluster 1=a:1 2=[::1]:1 3=c:1,c:2 --db b",
+            "--import --raft-dir d --db b --id 1 --initial-cluster 1=a:1",
             "--json status --timeout 3",
             "get --key a",
             "upsert --key a --value ''",
@@ -164,6 +172,9 @@ mod tests {
             ("export b --db c", ErrorKind::ArgumentConflict),
             ("export --chunk-size -1", ErrorKind::UnknownArgument),
             ("--export --import", ErrorKind::UnknownArgument),
+            ("import b", ErrorKind::MissingRequiredArgument),
+            ("import --raft-dir d --initial-cluster 1=a", ErrorKind::ValueValidation),
+            ("import --raft-dir d --initial-cluster 1=a:1,voter", ErrorKind::ValueValidation),
             ("status --timeout 0", ErrorKind::ValueValidation),
             ("get", ErrorKind::MissingRequiredArgument),
         ] {
