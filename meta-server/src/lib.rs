@@ -4,6 +4,7 @@ pub mod apply;
 pub mod backup;
 pub mod base;
 pub mod command;
+pub mod ctl;
 pub mod grpc;
 pub mod log;
 pub mod raft;
