@@ -6,6 +6,7 @@ pub mod backup;
 pub mod base;
 pub mod command;
 pub mod config;
+pub mod ctl;
 pub mod grpc;
 pub mod log;
 pub mod logging;

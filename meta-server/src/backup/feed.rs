@@ -35,8 +35,8 @@ enum Phase {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fed {
     Taken,
-    /// Its key was there before.
-    Duplicate,
+    /// This key was there before.
+    Duplicate(String),
 }
 
 impl StateFeed {
@@ -54,12 +54,14 @@ impl StateFeed {
         }
         match &mut self.phase {
             Phase::Ascending(builder) => {
-                self.last_key = Some(key.clone());
+                let last = self.last_key.get_or_insert_default();
+                last.clear();
+                last.push_str(&key);
                 builder.push(key, value)?;
             }
             Phase::Mixed { first, rest } => {
                 if rest.contains(key.as_bytes())? || first.get(&key)?.is_some() {
-                    return Ok(Fed::Duplicate);
+                    return Ok(Fed::Duplicate(key));
                 }
                 rest.insert(key.as_bytes(), &encode_value(&value))?;
             }
@@ -144,7 +146,8 @@ mod tests {
     fn a_key_that_was_there_is_told() {
         for keys in [&["a", "b", "b"][..], &["b", "a", "b"], &["b", "a", "a"], &["a", "a"]] {
             let (_dir, _feed, fed) = feed(keys);
-            assert_eq!(fed.last(), Some(&Fed::Duplicate), "{keys:?}");
+            let last = (*keys.last().unwrap()).to_owned();
+            assert_eq!(fed.last(), Some(&Fed::Duplicate(last)), "{keys:?}");
         }
     }
 }

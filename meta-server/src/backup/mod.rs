@@ -6,4 +6,6 @@ pub mod pins;
 mod replay;
 pub mod source;
 pub mod target;
+#[cfg(test)]
+mod tests;
 mod view;

@@ -183,11 +183,10 @@ impl RestoreGeneration for StoreGeneration {
 
 impl StoreGeneration {
     fn record(&mut self, line: u64, key: String, value: SeqV) -> Result<(), RestoreError> {
-        let name = key.clone();
         match self.feed.record(key, value).map_err(disk("build the state in", &self.unfinished.path))? {
             Fed::Taken => Ok(()),
-            Fed::Duplicate => {
-                Err(RestoreError::Input { line: Some(line), reason: format!("the key {name:?} is in the file twice") })
+            Fed::Duplicate(key) => {
+                Err(RestoreError::Input { line: Some(line), reason: format!("the key {key:?} is in the file twice") })
             }
         }
     }

@@ -33,6 +33,7 @@ pub struct BaseBuilder {
     /// Records so far.
     keys: u64,
     writer: Option<Writer>,
+    complete: bool,
 }
 
 struct Writer {
@@ -55,6 +56,7 @@ impl BaseBuilder {
             batch_bytes: 0,
             keys: 0,
             writer: Some(Writer { queue, thread }),
+            complete: false,
         })
     }
 
@@ -78,7 +80,9 @@ impl BaseBuilder {
         if let Some(parent) = self.dir.parent() {
             File::open(parent)?.sync_all()?;
         }
-        Ok((Base::open(&self.dir)?, digest))
+        let base = Base::open(&self.dir)?;
+        self.complete = true;
+        Ok((base, digest))
     }
 
     fn send(&mut self) -> io::Result<()> {
@@ -104,9 +108,13 @@ impl BaseBuilder {
 
 impl Drop for BaseBuilder {
     fn drop(&mut self) {
-        if self.writer.is_some() {
-            let _ = self.join();
-            let _ = fs::remove_dir_all(&self.dir);
+        if self.complete {
+            return;
+        }
+        // The thread must be done with the folder; why it failed was told before, or no one asks.
+        let _ = self.join();
+        if let Err(err) = fs::remove_dir_all(&self.dir) {
+            tracing::warn!(base = %self.dir.display(), error = %err, "cannot delete an unfinished base");
         }
     }
 }

@@ -1,3 +1,7 @@
-//! The server.
+//! The operator's tool.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meta_server::ctl::main()
+}

@@ -1,0 +1,223 @@
+//! The tool's side of the gRPC protocol: logs in as `root`, and puts address and call to whatever goes wrong.
+//!
+//! Every wait is bounded. Wire types that a command prints are made plain here, except the cluster's status.
+
+use std::time::Duration;
+
+use backup_plugin::{
+    export::MAX_LINE_BYTES,
+    record::{KvMeta, SeqV},
+};
+use meta_proto::pb::{self, meta_service_client::MetaServiceClient};
+use prost::Message;
+use serde_json::json;
+use tonic::{
+    Code, Request, Response, Status, Streaming,
+    metadata::{Binary, MetadataValue},
+    transport::{Channel, Endpoint},
+};
+
+use crate::apply::Change;
+
+/// The version of the protocol that this tool speaks, 260304.0.0, as the handshake writes it.
+const PROTOCOL_VERSION: u64 = 260_304_000_000;
+
+/// What one message may hold: the longest line that is written, and room for a server whose chunks are not bounded in bytes.
+const MAX_MESSAGE_BYTES: usize = 4 * MAX_LINE_BYTES;
+
+/// A connection, logged in.
+pub(super) struct Client {
+    address: String,
+    timeout: Duration,
+    rpc: MetaServiceClient<Channel>,
+    token: MetadataValue<Binary>,
+}
+
+/// Why a server did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    #[error("cannot read {address:?} as a gRPC address <host>:<port>")]
+    Address { address: String, source: tonic::transport::Error },
+    #[error("cannot connect to {address}: is databend-meta running, and is this its grpc_api_address?")]
+    Connect { address: String, source: tonic::transport::Error },
+    #[error("{address} did not answer {call} within {} s; --timeout allows for more", timeout.as_secs())]
+    Silent { address: String, call: &'static str, timeout: Duration },
+    #[error("{call} at {address} failed: {} ({:?})", status.message(), status.code())]
+    Failed { address: String, call: &'static str, status: Box<Status> },
+    #[error("{address} refused {call}: {reason}")]
+    Refused { address: String, call: &'static str, reason: String },
+    #[error("{address} answered {call} with {what}, which this tool cannot read: is it a databend-meta server?")]
+    Unreadable { address: String, call: &'static str, what: String },
+}
+
+impl Client {
+    /// Connects and logs in.
+    pub(super) async fn connect(address: &str, timeout: Duration) -> Result<Client, ClientError> {
+        let url = format!("http://{address}");
+        let endpoint = Endpoint::from_shared(url)
+            .map_err(|source| ClientError::Address { address: address.to_owned(), source })?
+            .connect_timeout(timeout);
+        let channel =
+            endpoint.connect().await.map_err(|source| ClientError::Connect { address: address.to_owned(), source })?;
+        let rpc = MetaServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let mut client = Client { address: address.to_owned(), timeout, rpc, token: MetadataValue::from_bytes(b"") };
+        client.token = client.log_in().await?;
+        Ok(client)
+    }
+
+    async fn log_in(&self) -> Result<MetadataValue<Binary>, ClientError> {
+        const CALL: &str = "Handshake";
+        let auth = pb::BasicAuth { username: "root".to_owned(), password: String::new() };
+        let request = pb::HandshakeRequest { protocol_version: PROTOCOL_VERSION, payload: auth.encode_to_vec() };
+        let mut rpc = self.rpc.clone();
+        let mut replies = self.bounded(CALL, rpc.handshake(tokio_stream::once(request))).await?;
+        let reply = self.bounded(CALL, async { replies.message().await.map(Response::new) }).await?;
+        let reply = reply.ok_or_else(|| self.unreadable(CALL, "nothing"))?;
+        Ok(MetadataValue::from_bytes(&reply.payload))
+    }
+
+    /// Asks for an export: `ExportV1`, or `Export` of a server that is too old for it.
+    pub(super) async fn export(&self, chunk_size: Option<u64>) -> Result<ExportedLines<'_>, ClientError> {
+        let mut rpc = self.rpc.clone();
+        let first = self.bounded("ExportV1", rpc.export_v1(self.request(pb::ExportRequest { chunk_size }))).await;
+        let chunks = match first {
+            Err(ClientError::Failed { status, .. }) if status.code() == Code::Unimplemented => {
+                self.bounded("Export", rpc.export(self.request(pb::Empty {}))).await?
+            }
+            other => other?,
+        };
+        Ok(ExportedLines { client: self, chunks })
+    }
+
+    pub(super) async fn status(&self) -> Result<pb::ClusterStatus, ClientError> {
+        let mut rpc = self.rpc.clone();
+        self.bounded("GetClusterStatus", rpc.get_cluster_status(self.request(pb::Empty {}))).await
+    }
+
+    /// The record under `key`, read through the leader.
+    pub(super) async fn get(&self, key: &str) -> Result<Option<SeqV>, ClientError> {
+        const CALL: &str = "KvReadV1";
+        let data = json!({"GetKV": {"key": key}}).to_string();
+        let mut rpc = self.rpc.clone();
+        let mut items = self.bounded(CALL, rpc.kv_read_v1(self.request(pb::RaftRequest { data }))).await?;
+        let item = self.bounded(CALL, async { items.message().await.map(Response::new) }).await?;
+        let item = item.ok_or_else(|| self.unreadable(CALL, "nothing"))?;
+        Ok(item.value.map(plain))
+    }
+
+    /// Writes `value` under `key`, whatever is there. An error leaves open whether it was written.
+    pub(super) async fn upsert(&self, key: &str, value: &[u8]) -> Result<Change, ClientError> {
+        const CALL: &str = "KvApi";
+        let upsert = json!({"key": key, "seq": {"GE": 0}, "value": {"Update": value}, "value_meta": null});
+        let data = json!({"UpsertKV": upsert}).to_string();
+        let mut rpc = self.rpc.clone();
+        let reply = self.bounded(CALL, rpc.kv_api(self.request(pb::RaftRequest { data }))).await?;
+        if !reply.error.is_empty() {
+            return Err(ClientError::Refused { address: self.address.clone(), call: CALL, reason: reply.error });
+        }
+        serde_json::from_str(&reply.data).map_err(|_| self.unreadable(CALL, &reply.data))
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert_bin("auth-token-bin", self.token.clone());
+        request
+    }
+
+    /// Waits for one answer, for as long as the operator allows.
+    async fn bounded<T>(
+        &self,
+        call: &'static str,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, ClientError> {
+        let address = || self.address.clone();
+        match tokio::time::timeout(self.timeout, answer).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(ClientError::Failed { address: address(), call, status: Box::new(status) }),
+            Err(_) => Err(ClientError::Silent { address: address(), call, timeout: self.timeout }),
+        }
+    }
+
+    fn unreadable(&self, call: &'static str, what: &str) -> ClientError {
+        let what = what.chars().take(80).collect();
+        ClientError::Unreadable { address: self.address.clone(), call, what }
+    }
+}
+
+/// An export on its way here.
+pub(super) struct ExportedLines<'a> {
+    client: &'a Client,
+    chunks: Streaming<pb::ExportedChunk>,
+}
+
+impl ExportedLines<'_> {
+    /// The next lines; `None` only when the server said that these were all.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<String>>, ClientError> {
+        let chunks = &mut self.chunks;
+        let chunk = self.client.bounded("the export", async { chunks.message().await.map(Response::new) }).await?;
+        Ok(chunk.map(|chunk| chunk.data))
+    }
+}
+
+fn plain(value: pb::SeqV) -> SeqV {
+    let meta = value.meta.map(|meta| KvMeta { expire_at: meta.expire_at, proposed_at_ms: meta.proposed_at_ms });
+    SeqV { seq: value.seq, meta, data: value.data }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ctl::testing::{Export, FakeServer};
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_record_is_read_and_its_absence_too() {
+        for (value, expected) in [
+            (None, None),
+            (
+                Some(pb::SeqV {
+                    seq: 7,
+                    data: vec![1],
+                    meta: Some(pb::KvMeta { expire_at: Some(5), proposed_at_ms: None }),
+                }),
+                Some(SeqV { seq: 7, data: vec![1], meta: Some(KvMeta { expire_at: Some(5), proposed_at_ms: None }) }),
+            ),
+        ] {
+            let mut server = FakeServer::exporting(Export::Unimplemented);
+            server.kv_read_v1 = pb::StreamItem { key: "k".to_owned(), value };
+            let client = Client::connect(&server.start().await.to_string(), TIMEOUT).await.unwrap();
+            assert_eq!(client.get("k").await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reply_to_an_upsert_is_a_change_or_an_error() {
+        let written = r#"{"ident":null,"prev":null,"result":{"seq":1,"meta":null,"data":[120]}}"#;
+        for (data, error, expected) in [
+            (written, "", Ok(1)),
+            ("", "no leader", Err("refused KvApi: no leader")),
+            ("[]", "", Err("answered KvApi with [], which this tool cannot read")),
+        ] {
+            let mut server = FakeServer::exporting(Export::Unimplemented);
+            server.kv_api = pb::RaftReply { data: data.to_owned(), error: error.to_owned() };
+            let client = Client::connect(&server.start().await.to_string(), TIMEOUT).await.unwrap();
+            match (client.upsert("k", b"x").await, expected) {
+                (Ok(change), Ok(seq)) => assert_eq!(change.result.unwrap().seq, seq),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+                (result, _) => panic!("{data:?}, {error:?}: {result:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_called_by_its_address() {
+        let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let error = Client::connect(&free, TIMEOUT).await.err().unwrap().to_string();
+        assert!(error.starts_with(&format!("cannot connect to {free}: is databend-meta running")), "{error}");
+    }
+}

@@ -1,0 +1,69 @@
+//! Why a command did not do its work, and the exit code that says so.
+
+use std::{error::Error, io, path::PathBuf, process::ExitCode};
+
+use backup_plugin::{
+    cluster::MemberListError,
+    export::{NotAnExport, file::FileError},
+    import::{ImportError, OptionsError},
+};
+
+use super::client::ClientError;
+use crate::store::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum CtlError {
+    #[error(transparent)]
+    Members(#[from] MemberListError),
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    #[error("what {from} sent is not an export")]
+    NotAnExport { from: String, source: NotAnExport },
+    #[error("{from} sent nothing at all, not even a header")]
+    NothingSent { from: String },
+    #[error("cannot read the backup {}", path.display())]
+    OpenInput { path: PathBuf, source: io::Error },
+    #[error("standard input is a terminal: name a backup file, or send one (databend-metactl import … < FILE)")]
+    InputIsTerminal,
+    #[error("cannot read the store in {}", path.display())]
+    ReadStore { path: PathBuf, source: io::Error },
+    #[error("cannot write to standard output")]
+    Stdout(#[source] io::Error),
+    #[error("cannot write the result as JSON")]
+    Json(#[source] serde_json::Error),
+    #[error("cannot start the threads that talk to the server")]
+    Runtime(#[source] io::Error),
+}
+
+impl CtlError {
+    /// 2 for flags that do not fit each other, 1 for everything else.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            CtlError::Members(_) | CtlError::Options(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// The error and its causes in one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        // Some libraries repeat their cause in their own message.
+        if !text.ends_with(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}

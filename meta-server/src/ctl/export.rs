@@ -1,0 +1,248 @@
+//! `databend-metactl export`: makes a backup, of a running server or of the folder of a stopped one.
+//!
+//! Both ways end in the same sink, so a file appears whole or not at all whichever it was.
+
+use std::{
+    ffi::OsString,
+    fmt::Write,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use backup_plugin::export::{ExportSummary, lines};
+use clap::Args;
+use serde::Serialize;
+
+use super::{
+    Common, CtlError, Server, block_on,
+    client::Client,
+    json, note, print,
+    sink::{self, LineError, Sink},
+};
+use crate::backup::offline::OfflineBackup;
+
+const EXAMPLES: &str = "\
+Examples:
+  Back up a running cluster, through any of its members:
+    databend-metactl export --grpc-api-address 127.0.0.1:9191 backup.ndjson
+
+  Back up the folder of a stopped server:
+    databend-metactl export --raft-dir /var/lib/databend-meta backup.ndjson
+
+  To standard output, compressed on the way:
+    databend-metactl export | zstd > backup.ndjson.zst
+
+The file appears under its name only when it is whole and on disk; until then an older file of that name stays. It is \
+readable by its owner alone. A symbolic link is followed, and the file behind it is replaced.";
+
+/// Make a backup: of a running server, or of the folder of a stopped one
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    server: Server,
+    /// Read the folder of a stopped server instead of asking a running one
+    #[arg(long, value_name = "FOLDER")]
+    raft_dir: Option<PathBuf>,
+    /// The backup file to write; without one, or when it is "", standard output. With --json the result then goes to
+    /// standard error
+    #[arg(long, value_name = "FILE")]
+    db: Option<OsString>,
+    /// The same as --db
+    #[arg(value_name = "FILE", conflicts_with = "db")]
+    file: Option<OsString>,
+    /// Lines in a message, at the most; the server bounds its bytes as well
+    #[arg(long, value_name = "LINES")]
+    chunk_size: Option<u64>,
+    /// Accepted from old command lines, and ignored
+    #[arg(long, hide = true)]
+    id: Option<u64>,
+}
+
+/// What a backup came to.
+#[derive(Debug, Serialize)]
+struct Exported {
+    /// `None`: standard output.
+    file: Option<PathBuf>,
+    #[serde(flatten)]
+    summary: ExportSummary,
+    seconds: f64,
+    /// Of a stopped server: how many entries are above the last id that is known to be committed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entries_beyond_commit: Option<u64>,
+}
+
+pub(super) fn run(args: &ExportArgs, common: Common) -> Result<(), CtlError> {
+    let began = Instant::now();
+    let file = sink::path(args.db.as_ref(), args.file.as_ref());
+    let (summary, entries_beyond_commit) = match &args.raft_dir {
+        Some(raft_dir) => {
+            let (summary, beyond) = from_folder(raft_dir, file.as_deref())?;
+            (summary, Some(beyond))
+        }
+        None => (block_on(from_server(args, common.timeout(), file.as_deref()))?, None),
+    };
+    let exported = Exported { file, summary, seconds: began.elapsed().as_secs_f64(), entries_beyond_commit };
+    match (common.json, &exported.file) {
+        (false, _) => note(&exported.report()),
+        (true, Some(_)) => print(&json(&exported)?)?,
+        // Standard output is the backup, and nothing else.
+        (true, None) => note(&json(&exported)?),
+    }
+    Ok(())
+}
+
+/// The sink is opened first: a destination that takes no backup is told of before the server works for it.
+async fn from_server(args: &ExportArgs, timeout: Duration, file: Option<&Path>) -> Result<ExportSummary, CtlError> {
+    let mut sink = Sink::open(file)?;
+    let client = Client::connect(&args.server.grpc_api_address, timeout).await?;
+    let mut chunks = client.export(args.chunk_size).await?;
+    let mut empty = true;
+    while let Some(lines) = chunks.next().await? {
+        for line in lines {
+            write(&mut sink, &line, client.address())?;
+            empty = false;
+        }
+    }
+    if empty {
+        return Err(CtlError::NothingSent { from: client.address().to_owned() });
+    }
+    sink.finish()
+}
+
+/// Also tells how many log entries are above the last known commit.
+fn from_folder(raft_dir: &Path, file: Option<&Path>) -> Result<(ExportSummary, u64), CtlError> {
+    let backup = OfflineBackup::open(raft_dir)?;
+    let unreadable = |source| CtlError::ReadStore { path: raft_dir.to_owned(), source };
+    let mut sink = Sink::open(file)?;
+    for line in lines(&backup).map_err(unreadable)? {
+        write(&mut sink, &line.map_err(unreadable)?, &raft_dir.display().to_string())?;
+    }
+    Ok((sink.finish()?, backup.entries_beyond_commit()))
+}
+
+fn write(sink: &mut Sink, line: &str, from: &str) -> Result<(), CtlError> {
+    sink.write_line(line).map_err(|error| match error {
+        LineError::NotAnExport(source) => CtlError::NotAnExport { from: from.to_owned(), source },
+        LineError::Write(error) => error,
+    })
+}
+
+impl Exported {
+    fn report(&self) -> String {
+        let to = self.file.as_ref().map_or("standard output".to_owned(), |file| file.display().to_string());
+        let ExportSummary { records, lines, bytes, last_applied } = &self.summary;
+        let mut text = format!("exported {lines} lines, {bytes} bytes, in {:.1} s to {to}\n", self.seconds);
+        // Writing to a String does not fail.
+        for count in records {
+            let _ = writeln!(text, "  {:<17} {:>9}", count.kind, count.lines);
+        }
+        let _ = match last_applied {
+            Some(log_id) => writeln!(text, "last applied: {log_id}"),
+            None => writeln!(text, "last applied: nothing, the log holds all there is"),
+        };
+        if let Some(beyond @ 1..) = self.entries_beyond_commit {
+            let _ = writeln!(
+                text,
+                "{beyond} log entries are above the last known commit; they may have been acknowledged, so they are in"
+            );
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use tempfile::TempDir;
+    use tonic::Status;
+
+    use super::*;
+    use crate::ctl::{
+        error::chain,
+        testing::{Export, FakeServer},
+    };
+
+    const HEADER: &str = r#"["header",{"DataHeader":{"key":"header","value":{"version":"V004"}}}]"#;
+
+    fn exported() -> Exported {
+        let mut summary = ExportSummary::default();
+        for line in include_str!("../../../tests/fixtures/v004-tail-applied.ndjson").lines() {
+            summary.add(line).unwrap();
+        }
+        Exported { file: Some("b.ndjson".into()), summary, seconds: 0.25, entries_beyond_commit: Some(3) }
+    }
+
+    #[test]
+    fn the_report_says_what_the_backup_holds() {
+        insta::assert_snapshot!(exported().report());
+    }
+
+    #[test]
+    fn the_result_as_json_is_one_object() {
+        insta::assert_snapshot!(json(&exported()).unwrap());
+    }
+
+    /// Exports from `server` over an older backup; gives the result and what the file then holds.
+    async fn export_over_old(server: FakeServer) -> (Result<ExportSummary, CtlError>, String) {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("b");
+        fs::write(&file, "old").unwrap();
+        let args = ExportArgs {
+            server: Server { grpc_api_address: server.start().await.to_string() },
+            raft_dir: None,
+            db: None,
+            file: None,
+            chunk_size: None,
+            id: None,
+        };
+        let result = from_server(&args, Duration::from_millis(500), Some(&file)).await;
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
+        (result, fs::read_to_string(&file).unwrap())
+    }
+
+    fn chunks(lines: &[&[&str]], end: Option<Status>) -> Export {
+        let chunks = lines.iter().map(|chunk| chunk.iter().map(|&line| line.to_owned()).collect()).collect();
+        Export::Chunks(chunks, end)
+    }
+
+    #[tokio::test]
+    async fn what_the_server_sends_becomes_the_file() {
+        let long = format!(r#"["state_machine/0",{{"GenericKV":{{"key":"{}"}}}}]"#, "k".repeat(5_000_000));
+        let (result, file) = export_over_old(FakeServer::exporting(chunks(
+            &[&[HEADER], &[r#"["raft_log",{"NodeId":1}]"#, &long]],
+            None,
+        )))
+        .await;
+        assert_eq!(result.unwrap().lines, 3);
+        assert_eq!(file, format!("{HEADER}\n[\"raft_log\",{{\"NodeId\":1}}]\n{long}\n"));
+    }
+
+    #[tokio::test]
+    async fn an_older_server_is_asked_as_it_knows_it() {
+        let mut server = FakeServer::exporting(Export::Unimplemented);
+        server.export = chunks(&[&[HEADER]], None);
+        let (result, file) = export_over_old(server).await;
+        assert_eq!(result.unwrap().lines, 1);
+        assert_eq!(file, format!("{HEADER}\n"));
+    }
+
+    #[tokio::test]
+    async fn an_export_that_fails_midway_leaves_the_older_backup() {
+        for (export, expected) in [
+            (chunks(&[&[HEADER]], Some(Status::internal("disk gone"))), "disk gone (Internal)"),
+            (chunks(&[&[HEADER], &["{}"]], None), "is not an export: line 2 is not a record of an export: {}"),
+            (chunks(&[&["<html>"]], None), "line 1 is not the header of an export: <html>"),
+            (chunks(&[], None), "sent nothing at all, not even a header"),
+            (Export::Stalls(vec![HEADER.to_owned()]), "did not answer the export within"),
+            (Export::Unimplemented, "Export at 127.0.0.1:"),
+        ] {
+            let (result, file) = export_over_old(FakeServer::exporting(export)).await;
+            let error = chain(&result.unwrap_err());
+            assert!(error.contains(expected), "{error}");
+            assert!(error.contains("127.0.0.1:"), "{error} does not say which server");
+            assert_eq!(file, "old");
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! `databend-metactl import`, and the same run for `databend-meta --import`: seeds the folder of a stopped server from a backup.
+//!
+//! Opens the input and tells how it goes; what is read, checked and made of it is the plugin's.
+
+use std::{
+    ffi::OsString,
+    fmt::Write,
+    fs::File,
+    io::{self, BufReader, IsTerminal, Read},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use backup_plugin::{
+    cluster::{Member, MemberList},
+    import::{self, ImportOptions, ImportOutcome, ImportSummary},
+};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{CtlError, json, note, print, progress::Meter, sink};
+use crate::backup::target::StoreTarget;
+
+const EXAMPLES: &str = "\
+Examples:
+  Restore a node as it was:
+    databend-metactl import --raft-dir /var/lib/databend-meta backup.ndjson
+
+  Start a new cluster of three from one backup; on each node with its own --id, the same file and the same list:
+    databend-metactl import backup.ndjson --raft-dir /var/lib/databend-meta --id 1 \\
+        --initial-cluster 1=db-1:28004 2=db-2:28004 3=db-3:28004
+
+  From standard input:
+    zstd -dc backup.ndjson.zst | databend-metactl import --raft-dir /var/lib/databend-meta
+
+The server must be stopped. What the folder holds is replaced in one step, when all of the backup has been read, checked \
+and written; until then, and on any error, it stays as it is.";
+
+/// Seed the folder of a stopped server from a backup
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ImportArgs {
+    /// The folder to seed
+    #[arg(long, value_name = "FOLDER")]
+    pub raft_dir: PathBuf,
+    /// The backup file to read; without one, or when it is "", standard input
+    #[arg(long, value_name = "FILE")]
+    pub db: Option<OsString>,
+    /// The same as --db
+    #[arg(value_name = "FILE", conflicts_with = "db")]
+    pub file: Option<OsString>,
+    /// Which node this is: needed with --initial-cluster, and for a backup that does not say
+    #[arg(long)]
+    pub id: Option<u64>,
+    /// The members of a new cluster: <ID>=<HOST>:<PORT> for a voter, with `,learner` behind it for a learner
+    #[arg(long, value_name = "MEMBER", num_args = 1..)]
+    pub initial_cluster: Vec<Member>,
+}
+
+/// Runs an import and tells the result: on standard error, or as JSON on standard output.
+///
+/// # Errors
+///
+/// Whatever the error, the folder holds what it held.
+pub fn run(args: &ImportArgs, as_json: bool) -> Result<(), CtlError> {
+    let began = Instant::now();
+    let members = &args.initial_cluster;
+    let members = if members.is_empty() { None } else { Some(MemberList::new(members.iter().cloned())?) };
+    let options = ImportOptions::new(args.id, members)?;
+    let Input { name, reader, bytes } = Input::open(sink::path(args.db.as_ref(), args.file.as_ref()).as_deref())?;
+
+    let target = StoreTarget::new(args.raft_dir.clone());
+    let meter = Meter::start(bytes);
+    let outcome = import::run(reader, &name, &target, &options, &mut |progress| meter.set(progress.bytes))?;
+    drop(meter);
+
+    let imported = Imported { outcome, raft_dir: args.raft_dir.clone(), seconds: began.elapsed().as_secs_f64() };
+    if as_json {
+        return print(&json(&imported.as_json())?);
+    }
+    note(&imported.report());
+    Ok(())
+}
+
+/// A backup, opened.
+struct Input {
+    /// What errors call it.
+    name: String,
+    reader: BufReader<Box<dyn Read>>,
+    /// Its length, where it is known before it is read.
+    bytes: Option<u64>,
+}
+
+impl Input {
+    fn open(path: Option<&Path>) -> Result<Input, CtlError> {
+        let Some(path) = path else {
+            let stdin = io::stdin();
+            if stdin.is_terminal() {
+                return Err(CtlError::InputIsTerminal);
+            }
+            return Ok(Input::new("standard input".to_owned(), Box::new(stdin), None));
+        };
+        let unreadable = |source| CtlError::OpenInput { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        let found = file.metadata().map_err(unreadable)?;
+        if found.is_dir() {
+            return Err(unreadable(io::ErrorKind::IsADirectory.into()));
+        }
+        let bytes = found.is_file().then_some(found.len());
+        Ok(Input::new(path.display().to_string(), Box::new(file), bytes))
+    }
+
+    fn new(name: String, reader: Box<dyn Read>, bytes: Option<u64>) -> Input {
+        Input { name, reader: BufReader::with_capacity(1024 * 1024, reader), bytes }
+    }
+}
+
+/// What became of an import, to be told.
+struct Imported {
+    outcome: ImportOutcome,
+    raft_dir: PathBuf,
+    seconds: f64,
+}
+
+impl Imported {
+    fn report(&self) -> String {
+        let ImportSummary { node_id, lines, bytes, records, warnings, .. } = self.summary();
+        let folder = self.raft_dir.display();
+        let seconds = self.seconds;
+        let mut text = match self.outcome {
+            ImportOutcome::Imported(_) => {
+                format!("imported {lines} lines, {bytes} bytes, in {seconds:.1} s into {folder} as node {node_id}\n")
+            }
+            ImportOutcome::Unchanged(_) => {
+                format!("nothing to do: {folder} was already imported from this backup as node {node_id}\n")
+            }
+        };
+        let kinds = [
+            ("log entries", records.log_entries),
+            ("nodes", records.nodes),
+            ("expiries", records.expires),
+            ("keys", records.keys),
+            ("others", records.others),
+        ];
+        // Writing to a String does not fail.
+        for (kind, count) in kinds {
+            let _ = writeln!(text, "  {kind:<17} {count:>9}");
+        }
+        let _ = match self.summary().last_applied {
+            Some(log_id) => writeln!(text, "last applied: {log_id}"),
+            None => writeln!(text, "last applied: nothing, the log holds all there is"),
+        };
+        if let Some(cluster_id) = &self.summary().cluster_id {
+            let _ = writeln!(text, "new cluster: {cluster_id}");
+        }
+        for warning in warnings {
+            let _ = writeln!(text, "warning: {warning}");
+        }
+        text
+    }
+
+    fn as_json(&self) -> Value {
+        let summary = self.summary();
+        let records = &summary.records;
+        json!({
+            "raft_dir": self.raft_dir,
+            "changed": matches!(self.outcome, ImportOutcome::Imported(_)),
+            "node_id": summary.node_id,
+            "cluster_id": summary.cluster_id,
+            "last_applied": summary.last_applied,
+            "tail": summary.tail,
+            "keys": summary.keys,
+            "sequence": summary.sequence,
+            "records": {
+                "log_entries": records.log_entries,
+                "nodes": records.nodes,
+                "expires": records.expires,
+                "keys": records.keys,
+                "others": records.others,
+            },
+            "lines": summary.lines,
+            "bytes": summary.bytes,
+            "sha256": summary.sha256,
+            "warnings": summary.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "seconds": self.seconds,
+        })
+    }
+
+    fn summary(&self) -> &ImportSummary {
+        match &self.outcome {
+            ImportOutcome::Imported(summary) | ImportOutcome::Unchanged(summary) => summary,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use backup_plugin::{
+        import::{RecordCounts, Warning},
+        record::{LeaderId, LogId},
+    };
+
+    use super::*;
+
+    fn summary() -> ImportSummary {
+        ImportSummary {
+            node_id: 2,
+            cluster_id: Some("ab".repeat(32)),
+            last_applied: Some(LogId { leader_id: LeaderId { term: 3, node_id: 1 }, index: 126 }),
+            tail: 7,
+            keys: 64,
+            sequence: 159,
+            lines: 206,
+            bytes: 45123,
+            sha256: "cd".repeat(32),
+            records: RecordCounts { log_entries: 120, nodes: 3, expires: 12, keys: 63, others: 8 },
+            warnings: vec![Warning::Unsealed, Warning::OneOfMany { node_id: 2, voters: BTreeSet::from([1, 2, 3]) }],
+        }
+    }
+
+    fn imported(outcome: fn(ImportSummary) -> ImportOutcome) -> Imported {
+        Imported { outcome: outcome(summary()), raft_dir: "/var/lib/meta".into(), seconds: 0.25 }
+    }
+
+    #[test]
+    fn the_report_says_what_was_made() {
+        insta::assert_snapshot!(imported(ImportOutcome::Imported).report());
+    }
+
+    #[test]
+    fn a_repeated_import_says_that_it_changed_nothing() {
+        let text = imported(ImportOutcome::Unchanged).report();
+        assert!(text.starts_with("nothing to do: /var/lib/meta was already imported from this backup as node 2\n"));
+        assert_eq!(imported(ImportOutcome::Unchanged).as_json()["changed"], false);
+    }
+
+    #[test]
+    fn the_result_as_json_is_one_object() {
+        insta::assert_snapshot!(json(&imported(ImportOutcome::Imported).as_json()).unwrap());
+    }
+
+    #[test]
+    fn an_input_that_is_no_file_is_refused_before_anything_is_touched() {
+        let folder = tempfile::TempDir::new().unwrap();
+        for (path, cause) in [("none", "No such file"), ("", "is a directory")] {
+            let error = Input::open(Some(&folder.path().join(path))).err().unwrap();
+            let text = crate::ctl::error::chain(&error);
+            assert!(text.starts_with("cannot read the backup ") && text.contains(cause), "{text}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! databend-metactl, the operator's tool: a file per subcommand, and what they share.
+//!
+//! Results go to standard output, progress and notes to standard error. Exit code 0: done; 1: refused or failed; 2: usage.
+
+mod argv;
+mod client;
+mod error;
+mod export;
+mod get;
+pub mod import;
+mod progress;
+mod sink;
+mod status;
+mod upsert;
+
+#[cfg(test)]
+mod testing;
+
+use std::{
+    env,
+    io::{self, Write},
+    num::NonZeroU64,
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+pub use error::CtlError;
+
+/// Backs up and restores a databend-meta server, and asks it questions.
+#[derive(Debug, Parser)]
+#[command(name = "databend-metactl", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Copy, Args)]
+struct Common {
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    /// How long a server may take to answer, or to send the next part
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10")]
+    timeout: NonZeroU64,
+}
+
+impl Common {
+    fn timeout(self) -> Duration {
+        Duration::from_secs(self.timeout.get())
+    }
+}
+
+/// Which server to ask.
+#[derive(Debug, Args)]
+struct Server {
+    /// The gRPC address of a running server
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9191")]
+    grpc_api_address: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Status(status::StatusArgs),
+    Get(get::GetArgs),
+    Upsert(upsert::UpsertArgs),
+}
+
+/// Runs the tool on the arguments of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse_from(argv::with_subcommand(env::args_os()));
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where standard error is gone there is nobody left to tell.
+            let _ = writeln!(io::stderr(), "error: {}", error::chain(&error));
+            error.exit_code()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), CtlError> {
+    let common = cli.common;
+    match &cli.command {
+        Command::Export(args) => export::run(args, common),
+        Command::Import(args) => import::run(args, common.json),
+        Command::Status(args) => block_on(status::run(args, common)),
+        Command::Get(args) => block_on(get::run(args, common)),
+        Command::Upsert(args) => block_on(upsert::run(args, common)),
+    }
+}
+
+/// Runs a command that talks to a server.
+fn block_on<T>(command: impl Future<Output = Result<T, CtlError>>) -> Result<T, CtlError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(CtlError::Runtime)?;
+    runtime.block_on(command)
+}
+
+/// Writes a result to standard output.
+fn print(text: &str) -> Result<(), CtlError> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()).map_err(CtlError::Stdout)
+}
+
+/// Writes a note to standard error; where that is gone, the work goes on.
+fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", text.trim_end());
+}
+
+/// A result as one line of JSON.
+fn json(result: &impl serde::Serialize) -> Result<String, CtlError> {
+    serde_json::to_string(result).map_err(CtlError::Json)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        let words = line.split_whitespace().map(|word| if word == "''" { "" } else { word });
+        Cli::try_parse_from(argv::with_subcommand(std::iter::once("metactl").chain(words).map(Into::into)))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_operators_already_type_is_understood() {
+        for line in [
+            "export --grpc-api-address 127.0.0.1:9191 --db b --chunk-size 100",
+            "export b",
+            "export --db ''",
+            "export --raft-dir d --db b --id 1",
+            "--export --grpc-api-address 127.0.0.1:9191 --db b",
+            "--grpc-api-address 127.0.0.1:9191 --export",
+            "--export --raft-dir d",
+            "import --raft-dir d --db b",
+            "import --raft-dir d b",
+            "import --raft-dir d --id 1 --initial-cluster 1=a:1 --initial-cluster 2=b:1,learner --db b",
+            "import --raft-dir d --id 1 --initial-cluster 1=a:1 2=[::1]:1 3=c:1,c:2 --db b",
+            "--import --raft-dir d --db b --id 1 --initial-cluster 1=a:1",
+            "--json status --timeout 3",
+            "get --key a",
+            "upsert --key a --value ''",
+            "upsert --key a --value=--export",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for (line, kind) in [
+            ("", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("exprt", ErrorKind::InvalidSubcommand),
+            ("export b --db c", ErrorKind::ArgumentConflict),
+            ("export --chunk-size -1", ErrorKind::UnknownArgument),
+            ("--export --import", ErrorKind::UnknownArgument),
+            ("import b", ErrorKind::MissingRequiredArgument),
+            ("import --raft-dir d --initial-cluster 1=a", ErrorKind::ValueValidation),
+            ("import --raft-dir d --initial-cluster 1=a:1,voter", ErrorKind::ValueValidation),
+            ("status --timeout 0", ErrorKind::ValueValidation),
+            ("get", ErrorKind::MissingRequiredArgument),
+        ] {
+            let error = parse(line).expect_err(line);
+            assert_eq!(error.kind(), kind, "{line}: {error}");
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

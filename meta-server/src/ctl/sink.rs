@@ -1,0 +1,68 @@
+//! Where an export goes: a backup file that appears whole or not at all, or standard output. Counts what passes.
+
+use std::{
+    ffi::OsString,
+    io::{self, BufWriter, Stdout, Write},
+    path::{Path, PathBuf},
+};
+
+use backup_plugin::export::{ExportSummary, NotAnExport, file::BackupFile};
+
+use super::{CtlError, progress::Meter};
+
+/// The path in `--db` or in its place; `None` is standard output or input.
+pub(super) fn path(db: Option<&OsString>, file: Option<&OsString>) -> Option<PathBuf> {
+    db.or(file).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+enum Place {
+    File(BackupFile),
+    Stdout(BufWriter<Stdout>),
+}
+
+/// An export that is being written.
+pub(super) struct Sink {
+    place: Place,
+    summary: ExportSummary,
+    meter: Meter,
+}
+
+/// Why a line was not written.
+pub(super) enum LineError {
+    NotAnExport(NotAnExport),
+    Write(CtlError),
+}
+
+impl Sink {
+    /// `None`: standard output.
+    pub(super) fn open(path: Option<&Path>) -> Result<Sink, CtlError> {
+        let place = match path {
+            Some(path) => Place::File(BackupFile::create(path)?),
+            None => Place::Stdout(BufWriter::with_capacity(256 * 1024, io::stdout())),
+        };
+        Ok(Sink { place, summary: ExportSummary::default(), meter: Meter::start(None) })
+    }
+
+    /// Takes one line, without its newline.
+    pub(super) fn write_line(&mut self, line: &str) -> Result<(), LineError> {
+        self.summary.add(line).map_err(LineError::NotAnExport)?;
+        match &mut self.place {
+            Place::File(file) => file.write_line(line).map_err(CtlError::File),
+            Place::Stdout(out) => {
+                out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(CtlError::Stdout)
+            }
+        }
+        .map_err(LineError::Write)?;
+        self.meter.set(self.summary.bytes);
+        Ok(())
+    }
+
+    /// Gives a file its name; nothing of that name is touched before.
+    pub(super) fn finish(self) -> Result<ExportSummary, CtlError> {
+        match self.place {
+            Place::File(file) => file.publish()?,
+            Place::Stdout(mut out) => out.flush().map_err(CtlError::Stdout)?,
+        }
+        Ok(self.summary)
+    }
+}
