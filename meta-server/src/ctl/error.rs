@@ -39,6 +39,8 @@ pub enum CtlError {
     Stdout(#[source] io::Error),
     #[error("cannot write the result as JSON")]
     Json(#[source] serde_json::Error),
+    #[error("interrupted, before the backup was whole")]
+    Interrupted,
     #[error("cannot start the threads that talk to the server")]
     Runtime(#[source] io::Error),
 }
