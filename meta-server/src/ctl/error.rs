@@ -41,7 +41,7 @@ pub enum CtlError {
     Json(#[source] serde_json::Error),
     #[error("interrupted, before the backup was whole")]
     Interrupted,
-    #[error("cannot start the threads that talk to the server")]
+    #[error("cannot start the threads and signal handlers of this tool")]
     Runtime(#[source] io::Error),
 }
 

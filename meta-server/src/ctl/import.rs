@@ -52,7 +52,7 @@ pub struct ImportArgs {
     /// Which node this is: needed with --initial-cluster, and for a backup that does not say
     #[arg(long)]
     pub id: Option<u64>,
-    /// The members of a new cluster: <ID>=<HOST>:<PORT> for a voter, with `,learner` behind it for a learner
+    /// The members of a new cluster: ID=HOST:PORT for a voter, ID=HOST:PORT,learner for a learner
     #[arg(long, value_name = "MEMBER", num_args = 1..)]
     pub initial_cluster: Vec<Member>,
 }
