@@ -1,3 +1,107 @@
-//! The server.
+//! The server: parses, starts logging and the server, waits for a signal or for a fault, stops.
 
-fn main() {}
+#![allow(clippy::print_stdout, reason = "the addresses that a server listens on are its output")]
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context, anyhow};
+use clap::Parser;
+use meta_server::{
+    config::{Config, LoadedConfig, Settings},
+    logging,
+    server::Server,
+};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+/// A small Raft metadata server.
+#[derive(Parser)]
+#[command(name = "databend-meta", version)]
+struct Cli {
+    /// A TOML file with the same settings as these flags; a flag wins over the file
+    #[arg(short, long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// What is left to do after the server has stopped may take no longer than this.
+const LAST_TASKS: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    report(run(Cli::parse()))
+}
+
+fn report(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let LoadedConfig { config, warnings } = Config::load(cli.config_file.as_deref(), cli.settings)?;
+    let _guard = logging::init(&config.log)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+        if config.log.stderr.is_none() {
+            eprintln!("warning: {warning}");
+        }
+    }
+    let runtime = Runtime::new().context("cannot start the threads of the server")?;
+    let result = runtime.block_on(serve(config));
+    // A client that does not read must not keep the process alive.
+    runtime.shutdown_timeout(LAST_TASKS);
+    result
+}
+
+/// Serves until a signal comes, or until the node fails.
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for SIGINT")?;
+
+    let server = tokio::select! {
+        started = Server::start(config) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    println!("gRPC API: {}", server.grpc_address());
+    println!("admin API: {}", server.admin_address());
+    tracing::info!(grpc = %server.grpc_address(), admin = %server.admin_address(), "serving");
+
+    let failure = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        fatal = server.node().failed() => Some(fatal),
+    };
+    match failure {
+        None => {
+            tracing::info!("stopping on a signal");
+            server.shutdown().await;
+            Ok(())
+        }
+        Some(fatal) => {
+            tracing::error!(error = %fatal, "the node failed, stopping");
+            server.shutdown().await;
+            Err(anyhow!(fatal).context("the node failed and has stopped"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

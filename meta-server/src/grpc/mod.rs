@@ -1,3 +1,53 @@
-//! The gRPC API of the server.
+//! The gRPC API of the server: `meta.MetaService`, health and reflection, as one router. Knows nothing of sockets.
 
 pub mod convert;
+pub mod handshake;
+mod kv;
+mod service;
+mod status;
+mod streams;
+pub mod token;
+
+use std::sync::Arc;
+
+use meta_proto::pb::meta_service_server::MetaServiceServer;
+use tokio_util::sync::CancellationToken;
+use tonic::service::{Routes, RoutesBuilder};
+use tonic_reflection::server::Builder as Reflection;
+
+use self::{handshake::Gate, service::MetaApi};
+use crate::{command::Limits, config::Credentials, node::MetaNode};
+
+/// A byte of a value takes up to five characters in the JSON of a KvApi request: `255, `.
+const ENCODED_BYTES_PER_BYTE: usize = 5;
+/// What a request may take beside its keys and values.
+const FRAMING: usize = 256 * 1024;
+
+/// Everything that the gRPC port serves. Streams end with an error once `end_streams` is cancelled.
+pub async fn routes(
+    node: Arc<MetaNode>,
+    credentials: Option<Credentials>,
+    end_streams: CancellationToken,
+) -> Result<Routes, tonic_reflection::server::Error> {
+    // Larger requests are refused for their size by the limits, with a reason; this only bounds what is read for that.
+    let largest_request = Limits::default().max_request_bytes * ENCODED_BYTES_PER_BYTE + FRAMING;
+    let service = MetaServiceServer::new(MetaApi::new(node, Gate::new(credentials), end_streams))
+        .max_decoding_message_size(largest_request);
+
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<MetaServiceServer<MetaApi>>().await;
+
+    let reflection = || {
+        Reflection::configure()
+            .register_encoded_file_descriptor_set(meta_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let mut routes = RoutesBuilder::default();
+    routes
+        .add_service(service)
+        .add_service(health)
+        // Tools in the field ask for one or for the other.
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    Ok(routes.routes())
+}

@@ -1,7 +1,8 @@
-//! Where the store meets openraft: type parameters, log storage, state machine.
+//! Where the store meets openraft: type parameters, log storage, state machine, network.
 
 pub mod convert;
 pub mod log_store;
+pub mod network;
 pub mod state_machine;
 #[cfg(test)]
 mod suite;

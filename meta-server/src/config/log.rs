@@ -1,0 +1,72 @@
+//! What is logged, where and how.
+
+use std::path::PathBuf;
+
+use tracing_subscriber::EnvFilter;
+
+use super::{ConfigError, LogSettings};
+
+/// Valid logging settings; `None` for an output that is off.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// The output, and the folder that its files go to.
+    pub file: Option<(PathBuf, LogOutput)>,
+    pub stderr: Option<LogOutput>,
+}
+
+/// How one output is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOutput {
+    /// A level, or directives such as `INFO,openraft=warn`.
+    filter: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+impl LogConfig {
+    pub(super) fn new(dir: Option<PathBuf>, level: Option<String>, settings: LogSettings) -> Result<Self, ConfigError> {
+        let dir = dir.unwrap_or_else(|| "./.databend/logs".into());
+        let level = filter("log_level", level.unwrap_or_else(|| "INFO".into()))?;
+        let LogSettings { file, stderr } = settings;
+
+        let file_output = LogOutput {
+            filter: file.level.map_or(Ok(level.clone()), |text| filter("log.file.level", text))?,
+            format: format("log.file.format", file.format.as_deref())?,
+        };
+        let stderr_output = LogOutput {
+            filter: stderr.level.map_or(Ok(level), |text| filter("log.stderr.level", text))?,
+            format: format("log.stderr.format", stderr.format.as_deref())?,
+        };
+        Ok(Self {
+            file: file.on.unwrap_or(true).then(|| (file.dir.unwrap_or(dir), file_output)),
+            stderr: stderr.on.unwrap_or(false).then_some(stderr_output),
+        })
+    }
+}
+
+impl LogOutput {
+    /// What passes. It was checked when the output was configured, so nothing is lost in the conversion.
+    pub fn filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.filter)
+    }
+}
+
+fn filter(key: &'static str, text: String) -> Result<String, ConfigError> {
+    match EnvFilter::builder().parse(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(ConfigError::invalid(key, &text, error.to_string())),
+    }
+}
+
+fn format(key: &'static str, text: Option<&str>) -> Result<LogFormat, ConfigError> {
+    match text {
+        None | Some("text") => Ok(LogFormat::Text),
+        Some("json") => Ok(LogFormat::Json),
+        Some(other) => Err(ConfigError::invalid(key, other, "expected `text` or `json`")),
+    }
+}

@@ -1,0 +1,228 @@
+//! The server's configuration: flags over a TOML file over defaults, checked once. A [`Config`] that exists is valid; nothing
+//! further in checks it again. Knows nothing of what the settings are used for.
+
+mod address;
+mod error;
+mod file;
+mod log;
+mod raft;
+mod settings;
+
+use std::path::Path;
+
+use backup_plugin::record::Endpoint;
+
+pub use self::{
+    address::{is_loopback, parse_host, parse_host_port},
+    error::ConfigError,
+    file::FileSettings,
+    log::{LogConfig, LogFormat, LogOutput},
+    raft::RaftConfig,
+    settings::{AuthSettings, FileLogSettings, LogSettings, RaftSettings, Settings, StderrLogSettings},
+};
+
+/// A valid configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub log: LogConfig,
+    /// Port 0: any that is free.
+    pub admin_api_address: Endpoint,
+    /// Port 0: any that is free.
+    pub grpc_api_address: Endpoint,
+    /// `None`: the host that the gRPC API listens on.
+    pub grpc_api_advertise_host: Option<String>,
+    pub raft: RaftConfig,
+    /// `None`: any password will do.
+    pub auth: Option<Credentials>,
+}
+
+/// What a client must log in with.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    pub username: String,
+    pub password: String,
+}
+
+/// Without the password.
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// A configuration, and what there is to say about it once logging has started.
+#[derive(Debug)]
+pub struct LoadedConfig {
+    pub config: Config,
+    /// A sentence each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file, if there is one, puts the flags over it, and checks the result.
+    pub fn load(file: Option<&Path>, flags: Settings) -> Result<LoadedConfig, ConfigError> {
+        let FileSettings { settings, unknown_keys } = file.map(FileSettings::read).transpose()?.unwrap_or_default();
+        let config = Self::new(flags.over(settings))?;
+        let unknown = unknown_keys
+            .iter()
+            .map(|key| format!("the configuration key `{key}` means nothing to this server and is ignored"));
+        let warnings = unknown.chain(config.exposures()).collect();
+        Ok(LoadedConfig { config, warnings })
+    }
+
+    /// What others on the network can reach without a password.
+    fn exposures(&self) -> impl Iterator<Item = String> {
+        let grpc = self.auth.is_none().then_some(("gRPC", &self.grpc_api_address));
+        [grpc, Some(("admin", &self.admin_api_address))]
+            .into_iter()
+            .flatten()
+            .filter(|(_, address)| !is_loopback(&address.addr))
+            .map(|(api, address)| {
+                format!("the {api} API listens on {address}, which is not a loopback address, without authentication")
+            })
+    }
+
+    /// Checks settings and fills in the defaults.
+    pub fn new(settings: Settings) -> Result<Self, ConfigError> {
+        for (key, value) in [
+            ("grpc_tls_server_cert", &settings.grpc_tls_server_cert),
+            ("grpc_tls_server_key", &settings.grpc_tls_server_key),
+        ] {
+            // An empty string is how Databend's own templates say "none".
+            if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
+                return Err(ConfigError::invalid(
+                    key,
+                    value,
+                    "this version does not serve TLS, and will not serve in the clear what was meant to be encrypted; \
+                     remove the key to serve without TLS",
+                ));
+            }
+        }
+        Ok(Self {
+            log: LogConfig::new(settings.log_dir, settings.log_level, settings.log)?,
+            admin_api_address: address("admin_api_address", settings.admin_api_address, "127.0.0.1:28002")?,
+            grpc_api_address: address("grpc_api_address", settings.grpc_api_address, "127.0.0.1:9191")?,
+            grpc_api_advertise_host: host("grpc_api_advertise_host", settings.grpc_api_advertise_host)?,
+            raft: RaftConfig::new(settings.raft_config)?,
+            auth: settings.auth.map(Credentials::new).transpose()?,
+        })
+    }
+}
+
+impl Credentials {
+    fn new(settings: AuthSettings) -> Result<Self, ConfigError> {
+        let password = settings.password.filter(|password| !password.is_empty()).ok_or_else(|| {
+            ConfigError::Contradiction("[auth] is set without a password; name one, or remove the table".into())
+        })?;
+        Ok(Self { username: settings.username.unwrap_or_else(|| "root".into()), password })
+    }
+}
+
+fn address(key: &'static str, value: Option<String>, default: &str) -> Result<Endpoint, ConfigError> {
+    let text = value.unwrap_or_else(|| default.into());
+    parse_host_port(&text).map_err(|reason| ConfigError::invalid(key, &text, reason))
+}
+
+fn host(key: &'static str, value: Option<String>) -> Result<Option<String>, ConfigError> {
+    value.map(|text| parse_host(&text).map_err(|reason| ConfigError::invalid(key, &text, reason))).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Parser};
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn parsed(flags: &[&str]) -> Settings {
+        Flags::try_parse_from([&["databend-meta"], flags].concat()).unwrap().settings
+    }
+
+    fn refusal(flags: &[&str]) -> String {
+        Config::new(parsed(flags)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn flags_are_well_formed() {
+        Settings::augment_args(clap::Command::new("databend-meta")).debug_assert();
+    }
+
+    #[test]
+    fn defaults() {
+        let config = Config::new(Settings::default()).unwrap();
+        assert_eq!(config.admin_api_address.to_string(), "127.0.0.1:28002");
+        assert_eq!(config.grpc_api_address.to_string(), "127.0.0.1:9191");
+        assert_eq!(config.raft.raft_dir, Path::new("./.databend/meta"));
+        assert_eq!((config.raft.id, config.raft.raft_api_port), (None, 28004));
+        assert_eq!(config.raft.election_timeout_ms(), 1000..1500);
+        assert!(!config.raft.single);
+        assert!(config.auth.is_none());
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meta.toml");
+        std::fs::write(
+            &path,
+            "grpc_api_address = \"0.0.0.0:1\"\nnot_ours = 1\n[raft_config]\nid = 1\nsingle = true\nraft_api_port = 3\n",
+        )
+        .unwrap();
+
+        let loaded = Config::load(Some(&path), parsed(&["--id", "7", "--single=false"])).unwrap();
+        assert_eq!(loaded.config.grpc_api_address.to_string(), "0.0.0.0:1");
+        assert_eq!((loaded.config.raft.id, loaded.config.raft.raft_api_port), (Some(7), 3));
+        assert!(!loaded.config.raft.single);
+        assert_eq!(
+            loaded.warnings,
+            [
+                "the configuration key `not_ours` means nothing to this server and is ignored",
+                "the gRPC API listens on 0.0.0.0:1, which is not a loopback address, without authentication",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_can_not_work_is_refused_by_key() {
+        let cases: &[(&[&str], &str)] = &[
+            (&["--admin-api-address", "28002"], "admin_api_address = 28002: the port is missing"),
+            (&["--grpc-api-address", "::1:9"], "grpc_api_address = ::1:9: an IPv6 address needs brackets"),
+            (&["--grpc-api-advertise-host", "a b"], "grpc_api_advertise_host = a b: `a b` is not a host"),
+            (&["--grpc-tls-server-cert", "x.pem"], "grpc_tls_server_cert = x.pem: this version does not serve TLS"),
+            (&["--heartbeat-interval", "0"], "raft_config.heartbeat_interval = 0: must be"),
+            (&["--raft-api-port", "0"], "raft_config.raft_api_port = 0: "),
+            (&["--single", "--join", "db-2:28004"], "single and join contradict each other"),
+            (&["--join", "db-2"], "raft_config.join = db-2: the port is missing"),
+            (&["--leave-via", "db-2:28004"], "raft_config.leave_via = db-2:28004: "),
+            (&["--log-level", "a=b=c"], "log_level = a=b=c: "),
+            (&["--log-file-format", "xml"], "log.file.format = xml: expected `text` or `json`"),
+        ];
+        for (flags, expected) in cases {
+            let found = refusal(flags);
+            assert!(found.starts_with(expected), "{flags:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = Config::load(Some(Path::new("/nowhere/meta.toml")), Settings::default()).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read the configuration file /nowhere/meta.toml: there is no such file");
+    }
+
+    #[test]
+    fn authentication_needs_a_password_and_never_prints_it() {
+        let with = |username: Option<&str>, password: Option<&str>| {
+            let auth = AuthSettings { username: username.map(Into::into), password: password.map(Into::into) };
+            Config::new(Settings { auth: Some(auth), ..Settings::default() })
+        };
+        assert!(with(Some("root"), None).is_err());
+        let config = with(None, Some("hush")).unwrap();
+        assert_eq!(config.auth.as_ref().unwrap().username, "root");
+        assert!(!format!("{config:?}").contains("hush"));
+    }
+}

@@ -1,0 +1,95 @@
+//! This node's place in a cluster, and the times that Raft runs by.
+
+use std::{ops::Range, path::PathBuf};
+
+use super::{ConfigError, RaftSettings, host, parse_host_port};
+
+/// Valid Raft settings.
+#[derive(Debug, Clone)]
+pub struct RaftConfig {
+    /// `None`: not given; a new node is then node 0.
+    pub id: Option<u64>,
+    pub raft_dir: PathBuf,
+    /// The host that other members reach this node at, without brackets.
+    pub raft_advertise_host: String,
+    pub raft_api_port: u16,
+    /// Start a new cluster when the store is not initialised.
+    pub single: bool,
+    /// Whether members to join were named.
+    pub join: bool,
+    pub cluster_name: String,
+    pub heartbeat_interval_ms: u64,
+    pub install_snapshot_timeout_ms: u64,
+    /// Entries that are kept in the log although the base includes them.
+    pub max_applied_log_to_keep: u64,
+}
+
+/// A longer time than any network needs, and short enough that an election time-out can not overflow.
+const MAX_HEARTBEAT_MS: u64 = 60_000;
+
+impl RaftConfig {
+    pub(super) fn new(settings: RaftSettings) -> Result<Self, ConfigError> {
+        let join = settings.join.unwrap_or_default();
+        for member in &join {
+            parse_host_port(member).map_err(|reason| ConfigError::invalid("raft_config.join", member, reason))?;
+        }
+        let single = settings.single.unwrap_or(false);
+        if single && !join.is_empty() {
+            return Err(ConfigError::Contradiction(
+                "single and join contradict each other: one starts a new cluster, the other joins one that is there"
+                    .into(),
+            ));
+        }
+        if let Some(members) = settings.leave_via.filter(|members| !members.is_empty()) {
+            return Err(ConfigError::invalid(
+                "raft_config.leave_via",
+                &members.join(", "),
+                "this version runs clusters of one node, and has none to leave",
+            ));
+        }
+        host("raft_config.raft_listen_host", settings.raft_listen_host)?;
+
+        let raft_api_port = settings.raft_api_port.unwrap_or(28004);
+        if raft_api_port == 0 {
+            return Err(ConfigError::invalid(
+                "raft_config.raft_api_port",
+                &raft_api_port,
+                "the port is written to the cluster's records and must be a fixed one",
+            ));
+        }
+        Ok(Self {
+            id: settings.id,
+            raft_dir: settings.raft_dir.unwrap_or_else(|| "./.databend/meta".into()),
+            raft_advertise_host: host("raft_config.raft_advertise_host", settings.raft_advertise_host)?
+                .unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned()),
+            raft_api_port,
+            single,
+            join: !join.is_empty(),
+            cluster_name: settings.cluster_name.unwrap_or_else(|| "foo_cluster".into()),
+            heartbeat_interval_ms: at_least_1(
+                "raft_config.heartbeat_interval",
+                settings.heartbeat_interval.unwrap_or(500),
+                MAX_HEARTBEAT_MS,
+            )?,
+            install_snapshot_timeout_ms: at_least_1(
+                "raft_config.install_snapshot_timeout",
+                settings.install_snapshot_timeout.unwrap_or(4000),
+                u64::MAX,
+            )?,
+            max_applied_log_to_keep: settings.max_applied_log_to_keep.unwrap_or(1000),
+        })
+    }
+
+    /// An election starts after a silence that is drawn from this range, in milliseconds.
+    pub fn election_timeout_ms(&self) -> Range<u64> {
+        2 * self.heartbeat_interval_ms..3 * self.heartbeat_interval_ms
+    }
+}
+
+fn at_least_1(key: &'static str, value: u64, most: u64) -> Result<u64, ConfigError> {
+    if (1..=most).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ConfigError::invalid(key, &value, format!("must be 1 to {most} ms")))
+    }
+}

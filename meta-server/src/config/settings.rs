@@ -1,0 +1,198 @@
+//! The settings as an operator writes them: every key once, as a TOML key and as a flag. A flag wins over the file. Says nothing
+//! about what is valid; that is [`super::Config`].
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// What a configuration file or a command line says; `None` where it says nothing.
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// Where log files go [default: ./.databend/logs]
+    #[arg(long, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+    /// What is logged, as a level or as filter directives such as `INFO,openraft=warn` [default: INFO]
+    #[arg(long, value_name = "FILTER")]
+    pub log_level: Option<String>,
+    /// Where the admin HTTP API listens [default: 127.0.0.1:28002]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin_api_address: Option<String>,
+    /// Where the gRPC API listens [default: 127.0.0.1:9191]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub grpc_api_address: Option<String>,
+    /// The host that clients are told to reach the gRPC API at [default: the one it listens on]
+    #[arg(long, value_name = "HOST")]
+    pub grpc_api_advertise_host: Option<String>,
+    /// Not supported: setting it is refused
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub grpc_tls_server_cert: Option<String>,
+    /// Not supported: setting it is refused
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub grpc_tls_server_key: Option<String>,
+
+    #[command(flatten)]
+    pub log: LogSettings,
+    #[command(flatten)]
+    pub raft_config: RaftSettings,
+    /// Only in the file: a password has no place on a command line.
+    #[arg(skip)]
+    pub auth: Option<AuthSettings>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(default)]
+pub struct LogSettings {
+    #[command(flatten)]
+    pub file: FileLogSettings,
+    #[command(flatten)]
+    pub stderr: StderrLogSettings,
+}
+
+/// `[log.file]`
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(default)]
+pub struct FileLogSettings {
+    /// Log to files, a new one each day [default: true]
+    #[arg(id = "log-file-on", long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub on: Option<bool>,
+    /// What is logged to files [default: the log level]
+    #[arg(id = "log-file-level", long, value_name = "FILTER")]
+    pub level: Option<String>,
+    /// `text` or `json` [default: text]
+    #[arg(id = "log-file-format", long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// [default: the log directory]
+    #[arg(id = "log-file-dir", long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// `[log.stderr]`
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(default)]
+pub struct StderrLogSettings {
+    /// Log to standard error too; errors always go there [default: false]
+    #[arg(id = "log-stderr-on", long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub on: Option<bool>,
+    /// What is logged to standard error [default: the log level]
+    #[arg(id = "log-stderr-level", long, value_name = "FILTER")]
+    pub level: Option<String>,
+    /// `text` or `json` [default: text]
+    #[arg(id = "log-stderr-format", long, value_name = "FORMAT")]
+    pub format: Option<String>,
+}
+
+/// `[raft_config]`
+#[derive(Debug, Clone, Default, clap::Args, Deserialize)]
+#[serde(default)]
+pub struct RaftSettings {
+    /// This node's id; the one in an initialised store wins [default: 0]
+    #[arg(long)]
+    pub id: Option<u64>,
+    /// Where the node keeps its data [default: ./.databend/meta]
+    #[arg(long, value_name = "DIR")]
+    pub raft_dir: Option<PathBuf>,
+    /// [default: 127.0.0.1]
+    #[arg(long, value_name = "HOST")]
+    pub raft_listen_host: Option<String>,
+    /// The host that other members reach this node at [default: the name of this host]
+    #[arg(long, value_name = "HOST")]
+    pub raft_advertise_host: Option<String>,
+    /// The port that other members reach this node at [default: 28004]
+    #[arg(long, value_name = "PORT")]
+    pub raft_api_port: Option<u16>,
+    /// Start a new cluster of this one node; ignored once the store is initialised
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub single: Option<bool>,
+    /// Members of the cluster to join, as HOST:PORT; ignored once the store is initialised
+    #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
+    pub join: Option<Vec<String>>,
+    /// Join as a learner
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub learner: Option<bool>,
+    /// Members to ask to let a node leave the cluster
+    #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
+    pub leave_via: Option<Vec<String>>,
+    /// The node that is to leave
+    #[arg(long, value_name = "ID")]
+    pub leave_id: Option<u64>,
+    /// The name of the cluster in logs [default: foo_cluster]
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: Option<String>,
+    /// Milliseconds between two heartbeats; an election starts after 2 to 3 of them were missed [default: 500]
+    #[arg(long, value_name = "MS")]
+    pub heartbeat_interval: Option<u64>,
+    /// Milliseconds without progress after which sending a snapshot is given up [default: 4000]
+    #[arg(long, value_name = "MS")]
+    pub install_snapshot_timeout: Option<u64>,
+    /// Accepted for compatibility: compaction goes by size
+    #[arg(long, value_name = "ENTRIES")]
+    pub snapshot_logs_since_last: Option<u64>,
+    /// Log entries that are kept although the snapshot includes them [default: 1000]
+    #[arg(long, value_name = "ENTRIES")]
+    pub max_applied_log_to_keep: Option<u64>,
+    /// Accepted for compatibility: snapshots are not sent in this version
+    #[arg(long, value_name = "BYTES")]
+    pub snapshot_chunk_size: Option<u64>,
+    /// Accepted for compatibility: a node serves at once and says so when there is no leader
+    #[arg(long, value_name = "MS")]
+    pub wait_leader_timeout: Option<u64>,
+}
+
+/// `[auth]`: what a client must log in with.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct AuthSettings {
+    /// [default: root]
+    pub username: Option<String>,
+    pub password: Option<String>,
+}
+
+/// Without the password.
+impl std::fmt::Debug for AuthSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthSettings").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// A struct literal that takes each field from `$over` where it says something, otherwise from `$under`.
+macro_rules! first_of {
+    ($over:ident, $under:ident: $($field:ident),+ $(; $($nested:ident),+)?) => {
+        Self { $($field: $over.$field.or($under.$field),)+ $($($nested: $over.$nested.over($under.$nested),)+)? }
+    };
+}
+
+impl Settings {
+    /// These settings, filled up from `under` where they say nothing.
+    pub fn over(self, under: Self) -> Self {
+        first_of!(self, under: log_dir, log_level, admin_api_address, grpc_api_address, grpc_api_advertise_host,
+            grpc_tls_server_cert, grpc_tls_server_key, auth; log, raft_config)
+    }
+}
+
+impl LogSettings {
+    fn over(self, under: Self) -> Self {
+        Self { file: self.file.over(under.file), stderr: self.stderr.over(under.stderr) }
+    }
+}
+
+impl FileLogSettings {
+    fn over(self, under: Self) -> Self {
+        first_of!(self, under: on, level, format, dir)
+    }
+}
+
+impl StderrLogSettings {
+    fn over(self, under: Self) -> Self {
+        first_of!(self, under: on, level, format)
+    }
+}
+
+impl RaftSettings {
+    fn over(self, under: Self) -> Self {
+        first_of!(self, under: id, raft_dir, raft_listen_host, raft_advertise_host, raft_api_port, single, join, learner,
+            leave_via, leave_id, cluster_name, heartbeat_interval, install_snapshot_timeout, snapshot_logs_since_last,
+            max_applied_log_to_keep, snapshot_chunk_size, wait_leader_timeout)
+    }
+}

@@ -1,0 +1,118 @@
+//! `meta.MetaService`: each call checks the token where one is needed, asks the node or the backup plugin, and encodes the answer.
+//! What a call means is decided elsewhere.
+
+use std::sync::Arc;
+
+use backup_plugin::service::{BackupService, ExportStream};
+use futures::stream;
+use meta_proto::pb::{self, meta_service_server::MetaService};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    handshake::Gate,
+    kv::{self, ReadRequest, WriteReply, WriteRequest},
+    streams::{ReplyStream, from_blocking, until_stopping},
+};
+use crate::{
+    apply::Applied,
+    backup::source::NodeSource,
+    command::{Command, Transaction},
+    node::{MetaNode, now_ms},
+};
+
+/// The service of one node.
+pub struct MetaApi {
+    node: Arc<MetaNode>,
+    gate: Gate,
+    backups: BackupService<NodeSource>,
+    end_streams: CancellationToken,
+}
+
+impl MetaApi {
+    pub fn new(node: Arc<MetaNode>, gate: Gate, end_streams: CancellationToken) -> Self {
+        let backups = BackupService::new(Arc::new(node.backup_source()), end_streams.clone());
+        Self { node, gate, backups, end_streams }
+    }
+}
+
+/// A command answered with another command's result: a fault of this program.
+fn unexpected(applied: &Applied) -> Status {
+    Status::internal(format!("the write was done, but answered with {applied}"))
+}
+
+#[tonic::async_trait]
+impl MetaService for MetaApi {
+    type HandshakeStream = ReplyStream<pb::HandshakeResponse>;
+    type ExportStream = ExportStream;
+    type ExportV1Stream = ExportStream;
+    type KvReadV1Stream = ReplyStream<pb::StreamItem>;
+
+    async fn handshake(
+        &self,
+        request: Request<Streaming<pb::HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        let request = request
+            .into_inner()
+            .message()
+            .await?
+            .ok_or_else(|| Status::invalid_argument("the handshake ended before the client said who it is"))?;
+        let reply = self.gate.handshake(&request)?;
+        Ok(Response::new(Box::pin(stream::iter([Ok(reply)]))))
+    }
+
+    async fn kv_api(&self, request: Request<pb::RaftRequest>) -> Result<Response<pb::RaftReply>, Status> {
+        self.gate.require_token(request.metadata())?;
+        let WriteRequest::UpsertKV(upsert) = kv::parse(request.get_ref())?;
+        match self.node.write(Command::UpsertKV(upsert)).await? {
+            Applied::Kv(change) => Ok(Response::new(WriteReply::of(change).encode()?)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn kv_read_v1(&self, request: Request<pb::RaftRequest>) -> Result<Response<Self::KvReadV1Stream>, Status> {
+        self.gate.require_token(request.metadata())?;
+        let read: ReadRequest = kv::parse(request.get_ref())?;
+        let view = self.node.linearizable_view().await?;
+        let items = from_blocking(move || read.read(view, now_ms()));
+        Ok(Response::new(until_stopping(items, self.end_streams.clone())))
+    }
+
+    async fn transaction(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnReply>, Status> {
+        self.gate.require_token(request.metadata())?;
+        let transaction = Transaction::try_from(request.into_inner())
+            .map_err(|missing| Status::invalid_argument(missing.to_string()))?;
+        match self.node.write(Command::Transaction(transaction)).await? {
+            Applied::Txn(reply) => Ok(Response::new(reply.into())),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn member_list(
+        &self,
+        request: Request<pb::MemberListRequest>,
+    ) -> Result<Response<pb::MemberListReply>, Status> {
+        self.gate.require_token(request.metadata())?;
+        let addresses = self.node.nodes().into_values().filter_map(|node| node.grpc_api_advertise_address);
+        Ok(Response::new(pb::MemberListReply { data: addresses.collect() }))
+    }
+
+    async fn get_cluster_status(&self, _request: Request<pb::Empty>) -> Result<Response<pb::ClusterStatus>, Status> {
+        Ok(Response::new(self.node.status().into()))
+    }
+
+    async fn get_client_info(&self, request: Request<pb::Empty>) -> Result<Response<pb::ClientInfo>, Status> {
+        let client_addr = request.remote_addr().map(|address| address.to_string()).unwrap_or_default();
+        Ok(Response::new(pb::ClientInfo { client_addr, server_time: Some(now_ms()) }))
+    }
+
+    async fn export(&self, request: Request<pb::Empty>) -> Result<Response<Self::ExportStream>, Status> {
+        self.gate.require_token_when_authenticating(request.metadata())?;
+        Ok(Response::new(self.backups.export(None).await?))
+    }
+
+    async fn export_v1(&self, request: Request<pb::ExportRequest>) -> Result<Response<Self::ExportV1Stream>, Status> {
+        self.gate.require_token_when_authenticating(request.metadata())?;
+        Ok(Response::new(self.backups.export(request.get_ref().chunk_size).await?))
+    }
+}

@@ -1,0 +1,104 @@
+//! Why a node does not do what it was asked, and what a gRPC client is told about it.
+
+use std::io;
+
+use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
+use tonic::Status;
+
+use super::leadership::Leadership;
+use crate::{command::LimitError, raft::types::TypeConfig};
+
+/// Why a running node can not answer a read or a write.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Nothing was done; it is safe to ask again.
+    #[error("{0}")]
+    NotLeader(Leadership),
+
+    /// The command is refused for what it asks; nothing was done.
+    #[error("the request is refused: {0}")]
+    Refused(#[from] LimitError),
+
+    /// The write is in the log, but whether it is committed is not known. Sending it again may do it twice.
+    #[error("the outcome of the write is unknown, it may still take effect: {0}")]
+    OutcomeUnknown(String),
+
+    #[error("cannot read the store")]
+    Read(#[source] io::Error),
+
+    /// The node has stopped, on request or because its disk failed.
+    #[error("the node has stopped: {0}")]
+    Stopped(#[source] Fatal<TypeConfig>),
+}
+
+impl NodeError {
+    /// What became of a write that openraft did not carry out.
+    pub(super) fn of_write(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>, leadership: Leadership) -> Self {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => Self::NotLeader(leadership),
+            RaftError::APIError(error @ ClientWriteError::LogEntryDiscarded(_)) => {
+                Self::OutcomeUnknown(error.to_string())
+            }
+            // Both answer requests that change the membership, which a command never is.
+            RaftError::APIError(
+                error @ (ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_)),
+            ) => Self::OutcomeUnknown(error.to_string()),
+            // What stopped the node may have happened before or after the entry became durable.
+            RaftError::Fatal(fatal) => Self::OutcomeUnknown(format!("the node has stopped: {fatal}")),
+        }
+    }
+
+    pub(super) fn of_read(
+        error: RaftError<TypeConfig, LinearizableReadError<TypeConfig>>,
+        leadership: Leadership,
+    ) -> Self {
+        match error {
+            RaftError::APIError(
+                LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
+            ) => Self::NotLeader(leadership),
+            RaftError::Fatal(fatal) => Self::Stopped(fatal),
+        }
+    }
+}
+
+/// The one place where an error becomes a gRPC status. UNAVAILABLE is what clients try again elsewhere; a write whose outcome is
+/// unknown must not be tried again unseen, so it is UNKNOWN.
+impl From<NodeError> for Status {
+    fn from(error: NodeError) -> Self {
+        let message = error.to_string();
+        match error {
+            NodeError::NotLeader(_) | NodeError::Stopped(_) => Status::unavailable(message),
+            NodeError::Refused(_) => Status::invalid_argument(message),
+            NodeError::OutcomeUnknown(_) => Status::unknown(message),
+            NodeError::Read(source) => Status::internal(format!("{message}: {source}")),
+        }
+    }
+}
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(
+        "the store in {raft_dir} is not initialised: start a new cluster of this one node with --single, or restore a \
+         backup with --import --db <FILE>"
+    )]
+    NotInitialized { raft_dir: String },
+
+    #[error(
+        "cannot join a cluster: this version runs clusters of one node; remove raft_config.join, and start a new cluster \
+         with --single or restore a backup with --import --db <FILE>"
+    )]
+    JoinNotSupported,
+
+    #[error("cannot start Raft with these times")]
+    Times(#[from] openraft::ConfigError),
+
+    #[error("cannot start Raft on the store in {raft_dir}")]
+    Raft { raft_dir: String, source: Fatal<TypeConfig> },
+
+    #[error("cannot initialise the store in {raft_dir}: {reason}")]
+    Initialize { raft_dir: String, reason: String },
+
+    #[error("cannot write to the store in {raft_dir}")]
+    Write { raft_dir: String, source: io::Error },
+}

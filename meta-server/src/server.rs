@@ -1,0 +1,135 @@
+//! A server: one node behind its gRPC and admin ports, from bound listeners to a clean stop. Knows nothing of command lines, of
+//! signals, or of what is served.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use backup_plugin::record::Endpoint;
+use futures::future;
+use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport;
+
+use crate::{
+    admin,
+    config::Config,
+    grpc,
+    node::{MetaNode, StartError},
+    state::StateOptions,
+    store::{Store, StoreError},
+};
+
+/// How long calls in flight may take to end by themselves.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long streams may then take to tell their clients that they are cut.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    #[error("cannot listen on {address} (--{flag})")]
+    Listen { address: Endpoint, flag: &'static str, source: io::Error },
+
+    #[error("cannot open the store (--raft-dir)")]
+    Store(#[from] StoreError),
+
+    #[error(transparent)]
+    Start(#[from] StartError),
+
+    #[error("cannot describe the gRPC API to its clients")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// A server that serves.
+pub struct Server {
+    node: Arc<MetaNode>,
+    grpc_address: SocketAddr,
+    admin_address: SocketAddr,
+    stop_accepting: CancellationToken,
+    end_streams: CancellationToken,
+    grpc: JoinHandle<()>,
+    admin: JoinHandle<()>,
+}
+
+impl Server {
+    /// Binds both ports, opens the store, starts the node, and serves.
+    pub async fn start(config: Config) -> Result<Self, ServerError> {
+        let (grpc_listener, grpc_address) = listen(&config.grpc_api_address, "grpc-api-address").await?;
+        let (admin_listener, admin_address) = listen(&config.admin_api_address, "admin-api-address").await?;
+
+        let raft_dir = config.raft.raft_dir.clone();
+        let store = tokio::task::spawn_blocking(move || Store::open(&raft_dir, StateOptions::default()));
+        let store = match store.await {
+            Ok(store) => store?,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        let grpc_endpoint = Endpoint { addr: config.grpc_api_address.addr.clone(), port: grpc_address.port() };
+        let node = MetaNode::start(store, &config, &grpc_endpoint).await?;
+
+        let stop_accepting = CancellationToken::new();
+        let end_streams = CancellationToken::new();
+        let routes = grpc::routes(node.clone(), config.auth, end_streams.clone()).await?;
+        let grpc = transport::Server::builder().add_routes(routes).serve_with_incoming_shutdown(
+            TcpListenerStream::new(grpc_listener),
+            stop_accepting.clone().cancelled_owned(),
+        );
+        let admin = axum::serve(admin_listener, admin::router(node.clone()))
+            .with_graceful_shutdown(stop_accepting.clone().cancelled_owned());
+        Ok(Self {
+            node,
+            grpc_address,
+            admin_address,
+            stop_accepting,
+            end_streams,
+            grpc: tokio::spawn(async move {
+                if let Err(error) = grpc.await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the gRPC API stopped serving");
+                }
+            }),
+            admin: tokio::spawn(async move {
+                if let Err(error) = admin.await {
+                    tracing::error!(%error, "the admin API stopped serving");
+                }
+            }),
+        })
+    }
+
+    /// Where the gRPC API listens.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
+    }
+
+    /// Where the admin API listens.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    pub fn node(&self) -> &Arc<MetaNode> {
+        &self.node
+    }
+
+    /// Stops within a few seconds: no new calls, then a short grace for those in flight, then streams are cut with an error. What
+    /// was acknowledged is on disk.
+    pub async fn shutdown(mut self) {
+        self.stop_accepting.cancel();
+        let mut serving = future::join(&mut self.grpc, &mut self.admin);
+        if timeout(GRACE, &mut serving).await.is_err() {
+            self.end_streams.cancel();
+            if timeout(FAREWELL, &mut serving).await.is_err() {
+                tracing::warn!("clients hold on to their connections; they are cut");
+                self.grpc.abort();
+                self.admin.abort();
+            }
+        }
+        self.node.shutdown().await;
+    }
+}
+
+async fn listen(address: &Endpoint, flag: &'static str) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let bound = async {
+        let listener = TcpListener::bind((address.addr.as_str(), address.port)).await?;
+        let local = listener.local_addr()?;
+        Ok((listener, local))
+    };
+    bound.await.map_err(|source| ServerError::Listen { address: address.clone(), flag, source })
+}
