@@ -12,7 +12,7 @@ use meta_server::{
     config::{Config, LoadedConfig, RaftConfig, Settings},
     ctl::{
         CtlError,
-        import::{self, ImportArgs},
+        import::{self, Again, ImportArgs},
     },
     logging,
     server::Server,
@@ -39,6 +39,9 @@ struct Cli {
     /// The members of the new cluster to import as: <ID>=<HOST>:<PORT> for a voter, with `,learner` behind it for a learner
     #[arg(long, value_name = "MEMBER", num_args = 1.., requires = "import")]
     initial_cluster: Vec<Member>,
+    /// Import even what the store was imported from already: what was written since is lost
+    #[arg(long, requires = "import")]
+    force: bool,
 
     #[command(flatten)]
     settings: Settings,
@@ -62,7 +65,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     if cli.import {
         let RaftConfig { raft_dir, id, .. } = config.raft;
         let args = ImportArgs { raft_dir, db: cli.db, file: None, id, initial_cluster: cli.initial_cluster };
-        return Ok(import::run(&args, false)?);
+        // A unit file that still says --import must not wipe, at every restart, what was written since.
+        let again = if cli.force { Again::Import } else { Again::LeaveAlone };
+        return Ok(import::run(&args, again, false)?);
     }
     let _guard = logging::init(&config.log)?;
     for warning in warnings {
