@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
 use backup_plugin::cluster::Member;
 use clap::Parser;
 use meta_server::{
@@ -111,7 +111,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         Some(fatal) => {
             tracing::error!(error = %fatal, "the node failed, stopping");
             server.shutdown().await;
-            Err(anyhow!(fatal).context("the node failed and has stopped"))
+            bail!("the node failed and has stopped: {fatal}")
         }
     }
 }
