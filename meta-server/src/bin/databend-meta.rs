@@ -1,9 +1,13 @@
 //! The server: parses, starts logging and the server, waits for a signal or for a fault, stops. With `--import` it seeds its store
 //! instead, and does not serve in the same run.
 
-#![allow(clippy::print_stdout, reason = "the addresses that a server listens on are its output")]
-
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use backup_plugin::cluster::Member;
@@ -36,7 +40,7 @@ struct Cli {
     /// The backup file to import; without one, or when it is "", standard input
     #[arg(long, value_name = "FILE", requires = "import")]
     db: Option<OsString>,
-    /// The members of the new cluster to import as: <ID>=<HOST>:<PORT> for a voter, with `,learner` behind it for a learner
+    /// The members of the new cluster to import as: ID=HOST:PORT for a voter, with `,learner` behind it for a learner
     #[arg(long, value_name = "MEMBER", num_args = 1.., requires = "import")]
     initial_cluster: Vec<Member>,
     /// Import even what the store was imported from already: what was written since is lost
@@ -56,7 +60,7 @@ fn main() -> ExitCode {
 
 fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    eprintln!("error: {error:#}");
+    tell(&mut io::stderr(), &format!("error: {error:#}"));
     error.downcast_ref::<CtlError>().map_or(ExitCode::FAILURE, CtlError::exit_code)
 }
 
@@ -73,7 +77,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     for warning in warnings {
         tracing::warn!("{warning}");
         if config.log.stderr.is_none() {
-            eprintln!("warning: {warning}");
+            tell(&mut io::stderr(), &format!("warning: {warning}"));
         }
     }
     let runtime = Runtime::new().context("cannot start the threads of the server")?;
@@ -81,6 +85,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     // A client that does not read must not keep the process alive.
     runtime.shutdown_timeout(LAST_TASKS);
     result
+}
+
+/// Writes a line. Where the other end is gone there is nobody left to tell, and the server serves on.
+fn tell(to: &mut impl Write, line: &str) {
+    let _ = writeln!(to, "{line}");
 }
 
 /// Serves until a signal comes, or until the node fails.
@@ -93,8 +102,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    println!("gRPC API: {}", server.grpc_address());
-    println!("admin API: {}", server.admin_address());
+    let mut stdout = io::stdout();
+    tell(&mut stdout, &format!("gRPC API: {}", server.grpc_address()));
+    tell(&mut stdout, &format!("admin API: {}", server.admin_address()));
     tracing::info!(grpc = %server.grpc_address(), admin = %server.admin_address(), "serving");
 
     let failure = tokio::select! {

@@ -50,7 +50,7 @@ impl MetaNode {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
-        node.stand_for_election().await.map_err(|source| StartError::Raft { raft_dir, source })?;
+        node.stand_for_election(initialized).await.map_err(|source| StartError::Raft { raft_dir, source })?;
 
         let own = Node {
             name: id.to_string(),
@@ -63,13 +63,14 @@ impl MetaNode {
 
     /// Stands for election without waiting for a time-out, where that disturbs nobody: alone, or as the member that a new lineage
     /// names as its first leader.
-    async fn stand_for_election(&self) -> Result<(), Fatal<TypeConfig>> {
+    async fn stand_for_election(&self, initialized: bool) -> Result<(), Fatal<TypeConfig>> {
         // Asked of Raft itself: its metrics are empty until it has run for a moment.
         let voters: BTreeSet<u64> =
             self.raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect()).await?;
         let only_voter = voters.iter().eq([&self.id]);
         let first_leader = self.store.identity().elect_on_open && voters.first() == Some(&self.id);
-        if only_voter || first_leader {
+        // Initialising a cluster called its first election already.
+        if initialized && (only_voter || first_leader) {
             self.raft.trigger().elect(false).await?;
         }
         if only_voter {
