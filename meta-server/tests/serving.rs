@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use backup_plugin::record::LogId;
 use meta_proto::pb::{
     self, meta_service_client::MetaServiceClient, txn_op::Request as Op, txn_op_response::Response as OpReply,
 };
@@ -172,6 +173,34 @@ async fn status_and_members_are_told_on_both_ports() {
         assert!(Instant::now() < deadline, "no snapshot was built");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    drop(client);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_purged_behind_a_new_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(dir.path());
+    settings.raft_config.max_applied_log_to_keep = Some(2);
+    let server = start(settings).await;
+    let mut client = Client::login(&server, "root", "any").await.unwrap();
+    for n in 0..10 {
+        client.upsert(&format!("k{n}"), b"v").await;
+    }
+    server.node().trigger_snapshot().await.unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let status = server.node().status();
+        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+        if index(status.purged) > 0 {
+            assert_eq!(index(status.purged) + 2, index(status.snapshot_last_log_id));
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing was purged");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(client.read(r#"{"ListKV":{"prefix":"k"}}"#).await.len(), 10);
     drop(client);
     server.shutdown().await;
 }
