@@ -1,5 +1,5 @@
-//! A server: one node behind its gRPC and admin ports, from bound listeners to a clean stop. Knows nothing of command lines, of
-//! signals, or of what is served.
+//! A server: one node behind its gRPC and admin ports, from bound listeners to a clean stop. Knows nothing of command
+//! lines, of signals, or of what is served.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -112,8 +112,8 @@ impl Server {
         &self.node
     }
 
-    /// Stops within a few seconds: no new calls, then a short grace for those in flight, then streams are cut with an error. What
-    /// was acknowledged is on disk.
+    /// Stops within a few seconds: no new calls, then a short grace for those in flight, then streams are cut with an
+    /// error. What was acknowledged is on disk.
     pub async fn shutdown(mut self) {
         self.stop_accepting.cancel();
         let mut serving = future::join(&mut self.grpc, &mut self.admin);

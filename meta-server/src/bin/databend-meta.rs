@@ -1,5 +1,5 @@
-//! The server: parses, starts logging and the server, waits for a signal or for a fault, stops. With `--import` it seeds its store
-//! instead, and does not serve in the same run.
+//! The server: parses, starts logging and the server, waits for a signal or for a fault, stops. With `--import` it
+//! seeds its store instead, and does not serve in the same run.
 
 use std::{
     ffi::OsString,
@@ -34,7 +34,8 @@ struct Cli {
     #[arg(short, long, value_name = "FILE")]
     config_file: Option<PathBuf>,
 
-    /// Seed the store in --raft-dir from a backup, and exit; what it holds is replaced when all of the backup has been checked
+    /// Seed the store in --raft-dir from a backup, and exit; what it holds is replaced when all of the backup has been
+    /// checked
     #[arg(long)]
     import: bool,
     /// The backup file to import; without one, or when it is "", standard input

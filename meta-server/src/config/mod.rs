@@ -1,5 +1,5 @@
-//! The server's configuration: flags over a TOML file over defaults, checked once. A [`Config`] that exists is valid; nothing
-//! further in checks it again. Knows nothing of what the settings are used for.
+//! The server's configuration: flags over a TOML file over defaults, checked once. A [`Config`] that exists is valid;
+//! nothing further in checks it again. Knows nothing of what the settings are used for.
 
 mod address;
 mod error;

@@ -1,5 +1,5 @@
-//! The settings as an operator writes them: every key once, as a TOML key and as a flag. A flag wins over the file. Says nothing
-//! about what is valid; that is [`super::Config`].
+//! The settings as an operator writes them: every key once, as a TOML key and as a flag. A flag wins over the file.
+//! Says nothing about what is valid; that is [`super::Config`].
 
 use std::path::PathBuf;
 
