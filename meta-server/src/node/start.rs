@@ -46,7 +46,8 @@ impl MetaNode {
             endpoint: advertised(config).to_string(),
             raft,
             store,
-            limits: Limits::default(),
+            limits: Limits { max_request_bytes: config.max_request_bytes },
+            export_pin_limit: config.export_pin_limit,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
