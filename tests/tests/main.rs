@@ -2,12 +2,15 @@
 
 mod chunks;
 mod compaction;
+mod crash;
 mod export_file;
 mod export_while_writing;
+mod interrupted_import;
 mod kv;
 mod memory;
 mod new_cluster;
 mod protocol;
 mod restore;
+mod stop;
 mod tail;
 mod usage;
