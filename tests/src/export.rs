@@ -9,6 +9,7 @@ use serde_json::Value;
 pub struct Export {
     pub node_id: Option<u64>,
     pub committed: Option<u64>,
+    pub purged: Option<u64>,
     /// The indexes of the log entries, in the order of the lines.
     pub log: Vec<u64>,
     /// The index of LastApplied.
@@ -46,7 +47,8 @@ impl Export {
             "DataHeader" => assert_eq!(value["version"], "V004"),
             "NodeId" => self.node_id = record.as_u64(),
             "Committed" => self.committed = record["index"].as_u64(),
-            "Vote" | "Purged" => {}
+            "Purged" => self.purged = record["index"].as_u64(),
+            "Vote" => {}
             "LogEntry" => self.log.push(number(&record["log_id"]["index"])),
             "Sequences" => self.sequence = number(value),
             "StateMachineMeta" if key == "LastApplied" => self.applied = Some(number(&value["LogId"]["index"])),

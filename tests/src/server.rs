@@ -36,6 +36,8 @@ pub struct Settings {
     pub raft_port: u16,
     pub grpc_address: String,
     pub admin_address: String,
+    /// As well as to standard error.
+    pub logs_to_files: bool,
     pub more: Vec<OsString>,
 }
 
@@ -49,6 +51,7 @@ impl Settings {
             raft_port: free_port(),
             grpc_address: "127.0.0.1:0".to_owned(),
             admin_address: "127.0.0.1:0".to_owned(),
+            logs_to_files: false,
             more: Vec::new(),
         }
     }
@@ -70,13 +73,14 @@ impl Settings {
             &self.grpc_address,
             &"--admin-api-address",
             &self.admin_address,
-            &"--log-file-on",
-            &"false",
             &"--log-stderr-on",
             &"true",
         ]);
         if let Some(id) = self.id {
             args.extend(tool::args([&"--id", &id.to_string()]));
+        }
+        if !self.logs_to_files {
+            args.extend(tool::args([&"--log-file-on", &"false"]));
         }
         if self.single {
             args.push("--single".into());

@@ -57,26 +57,6 @@ async fn calls_need_the_token_that_the_handshake_gave() {
 }
 
 #[tokio::test]
-async fn a_password_that_is_configured_guards_exports_too() {
-    let temp = tempfile::tempdir().unwrap();
-    let config = temp.path().join("meta.toml");
-    std::fs::write(&config, "[auth]\nusername = \"admin\"\npassword = \"xxx\"\n").unwrap();
-    let settings = Settings {
-        more: integration_tests::tool::args([&"--config-file", &config]),
-        ..Settings::single(&temp.path().join("meta"))
-    };
-    let server = Server::start(settings).await;
-    let (mut admin, _) = Client::handshake(server.grpc_address(), 0, "admin").await.unwrap();
-    admin.put("k", b"v").await.unwrap();
-    admin.export(None).await.unwrap();
-    assert_eq!(Client::log_in(server.grpc_address()).await.err().unwrap().code(), Code::Unauthenticated);
-    let mut nobody = Client::with_token(server.grpc_address(), b"").await;
-    for chunk_size in [None, Some(1)] {
-        assert_eq!(nobody.export(chunk_size).await.err().unwrap().code(), Code::Unauthenticated);
-    }
-}
-
-#[tokio::test]
 async fn health_is_serving() {
     let temp = tempfile::tempdir().unwrap();
     let server = server(&temp).await;
