@@ -10,10 +10,12 @@ use std::{
 use integration_tests::{
     binaries, denied, fixtures, folder,
     server::{Server, Settings},
-    tool::{args, export_folder, import, metactl},
+    tool::{args, ended, export_folder, import, metactl, start_metactl},
+    wait,
     writer::{Writer, state_after},
 };
 use rustix::process::Signal;
+use tokio::io::AsyncWriteExt;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_folder_of_a_running_server_is_refused_and_the_server_goes_on() {
@@ -42,6 +44,30 @@ async fn the_folder_of_a_running_server_is_refused_and_the_server_goes_on() {
     server.kill().await;
     let server = Server::start(Settings::of(&raft_dir)).await;
     assert_eq!(server.client().await.list("").await.unwrap(), state);
+}
+
+#[tokio::test]
+async fn a_folder_that_is_being_imported_into_is_refused() {
+    let temp = tempfile::tempdir().unwrap();
+    let (raft_dir, backup) = (temp.path().join("meta"), fixtures::path("v004.ndjson"));
+    let text = fixtures::text("v004.ndjson");
+    let mut first = start_metactl([&"import", &"--raft-dir", &raft_dir]);
+    let mut stdin = first.stdin.take().unwrap();
+    stdin.write_all(&text.as_bytes()[..1000]).await.unwrap();
+    wait::until_true("the first import to hold the folder", || raft_dir.join("gen-000001").exists()).await;
+    let in_use = format!("is in use by process {}", first.id().unwrap());
+    for ran in [
+        metactl([&"import", &"--raft-dir", &raft_dir, &"--db", &backup]).await,
+        metactl([&"export", &"--raft-dir", &raft_dir]).await,
+        Settings::single(&raft_dir).run().await,
+    ] {
+        let said = ran.expect(1).stderr;
+        assert!(said.contains(&in_use), "{said}");
+    }
+    stdin.write_all(&text.as_bytes()[1000..]).await.unwrap();
+    drop(stdin);
+    ended(first).await.expect(0);
+    assert_eq!(folder::names(&raft_dir), ["CURRENT", "LOCK", "gen-000001"]);
 }
 
 #[tokio::test]

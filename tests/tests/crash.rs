@@ -1,6 +1,9 @@
 //! Killed under load: what was acknowledged is there at the next start, and of what was not, the whole or nothing.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use integration_tests::{
     client::Client,
@@ -42,7 +45,7 @@ async fn every_acknowledged_write_survives_a_kill_and_no_write_is_halved() {
     let temp = tempfile::tempdir().unwrap();
     let raft_dir = temp.path().join("meta");
     let mut next = [0; WRITERS];
-    for (round, pause_ms) in [150, 400, 40, 800].into_iter().enumerate() {
+    for (round, pause_ms) in [150, 400, 40, 800, 15, 250].into_iter().enumerate() {
         let server = Server::start_leading(Settings::single(&raft_dir)).await;
         let mut client = server.client().await;
         let found = client.list("").await.unwrap();
@@ -77,5 +80,12 @@ async fn every_acknowledged_write_survives_a_kill_and_no_write_is_halved() {
     let server = Server::start_leading(Settings::single(&raft_dir)).await;
     wait::until_true("what crashes left to be gone", || folder::bases(&raft_dir).len() == 1).await;
     assert_eq!(folder::names(&raft_dir).len(), 3, "LOCK, CURRENT and one generation: {:?}", folder::names(&raft_dir));
+    // Files of that kind are the one part of sled's that is never synced.
+    let blobs: Vec<_> = folder::files(&raft_dir).into_keys().filter(|path| is_blob(path)).collect();
+    assert_eq!(blobs, [""; 0].map(PathBuf::from));
     drop(server);
+}
+
+fn is_blob(path: &Path) -> bool {
+    path.parent().and_then(Path::file_name).is_some_and(|name| name == "blobs")
 }

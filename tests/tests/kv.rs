@@ -2,7 +2,7 @@
 
 use integration_tests::{
     client::Client,
-    server::{Server, Settings},
+    server::{Server, Settings, free_port},
     tool::metactl,
     wait,
 };
@@ -217,7 +217,7 @@ async fn the_tool_writes_and_reads_as_the_real_one_does() {
 
 #[tokio::test]
 async fn the_tool_says_which_server_it_cannot_reach() {
-    let address = format!("127.0.0.1:{}", integration_tests::server::free_port());
+    let address = format!("127.0.0.1:{}", free_port());
     let ran = metactl([&"get", &"--key", &"k", &"--grpc-api-address", &address]).await.expect(1);
     assert!(ran.stderr.contains(&address) && ran.stderr.contains("refused"), "{}", ran.stderr);
 }

@@ -1,15 +1,21 @@
 //! The export of one of three nodes, imported as a new cluster of one node with another id.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    ffi::OsString,
+    time::{Duration, Instant, SystemTime},
+};
 
 use integration_tests::{
+    binaries,
     export::Export,
     fixtures,
     server::{Server, Settings, free_port},
-    tool::{export_folder, metactl},
+    tool::{self, args, export_folder, metactl},
 };
 use meta_proto::pb;
 use rustix::process::Signal;
+use serde_json::Value;
+use tonic::Code;
 
 /// What only the old cluster has: its ports, and the names and ids of its other nodes.
 const OLD: [&str; 8] = ["28103", "28203", "28303", "id=1", "id=2", "id=3", "\"name\":\"1\"", "localhost"];
@@ -99,7 +105,7 @@ async fn the_same_import_by_the_server_says_the_same_and_does_not_serve() {
         .expect(0);
     let by_server = Settings {
         id: Some(7),
-        more: integration_tests::tool::args([&"--import", &"--db", &file, &"--initial-cluster", &member]),
+        more: args([&"--import", &"--db", &file, &"--initial-cluster", &member]),
         ..Settings::of(&folder.path().join("server"))
     };
     by_server.run().await.expect(0);
@@ -112,8 +118,7 @@ async fn what_was_written_after_an_import_survives_the_same_import_at_the_next_s
     let raft_dir = folder.path().join("meta");
     let file = fixtures::path("v004.ndjson");
     let import = |force: bool| {
-        let mut more =
-            integration_tests::tool::args([&"--import", &"--db", &file, &"--initial-cluster", &"7=127.0.0.1:28007"]);
+        let mut more = args([&"--import", &"--db", &file, &"--initial-cluster", &"7=127.0.0.1:28007"]);
         more.extend(force.then(|| "--force".into()));
         Settings { id: Some(7), more, ..Settings::of(&raft_dir) }
     };
@@ -128,4 +133,47 @@ async fn what_was_written_after_an_import_survives_the_same_import_at_the_next_s
 
     import(true).run().await.expect(0);
     assert!(!export_folder(&raft_dir).await.contains("written/since"));
+}
+
+#[tokio::test]
+async fn nodes_share_a_cluster_exactly_when_they_were_given_the_same_backup_and_the_same_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = ["1=db-1:28004", "2=db-2:28004", "3=db-3:28004,learner"];
+    let (other, tail) = (["1=db-1:28004", "2=db-2:28004", "3=db-3:28004"], "v004-tail.ndjson");
+    let cluster_id = async |id: &str, list: [&str; 3], fixture: &str| -> String {
+        let raft_dir = tempfile::tempdir_in(folder.path()).unwrap();
+        let mut line =
+            args([&"import", &"--json", &"--raft-dir", &raft_dir.path(), &"--id", &id, &"--initial-cluster"]);
+        line.extend(list.map(Into::into));
+        line.extend(args([&"--db", &fixtures::path(fixture)]));
+        let told = tool::run(&binaries::tool(), &line).await.expect(0).stdout;
+        let told: Value = serde_json::from_str(&told).unwrap();
+        told["cluster_id"].as_str().unwrap().to_owned()
+    };
+    let first = cluster_id("1", list, "v004.ndjson").await;
+    assert_eq!(first.len(), 64);
+    let [one, two, three] = list;
+    for id in ["1", "2", "3"] {
+        assert_eq!(cluster_id(id, [three, one, two], "v004.ndjson").await, first, "node {id}, in another order");
+    }
+    assert_ne!(cluster_id("1", other, "v004.ndjson").await, first);
+    assert_ne!(cluster_id("1", list, tail).await, first);
+}
+
+#[tokio::test]
+async fn a_member_of_a_larger_new_cluster_waits_for_the_others_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let raft_dir = folder.path().join("meta");
+    let members = ["1=127.0.0.1:28301", "2=127.0.0.1:28302", "3=127.0.0.1:28303"].map(OsString::from);
+    let mut line = args([&"import", &"--raft-dir", &raft_dir, &"--db", &fixtures::path("v004.ndjson"), &"--id", &"1"]);
+    line.push("--initial-cluster".into());
+    line.extend(members);
+    tool::run(&binaries::tool(), &line).await.expect(0);
+    let server = Server::start(Settings::of(&raft_dir)).await;
+    let status = metactl([&"status", &"--grpc-api-address", &server.grpc_address()]).await.expect(0).stdout;
+    assert!(!status.contains("Leader") && status.contains("  - id=3 raft=127.0.0.1:28303"), "{status}");
+    let status = server.client().await.get("k").await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("voters 1, 2, 3"), "{status}");
+    assert_eq!(server.stop(Signal::TERM).await.0, Some(0));
 }
