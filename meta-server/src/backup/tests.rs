@@ -9,7 +9,7 @@ use backup_plugin::{
 };
 
 use super::{offline::OfflineBackup, target::StoreTarget};
-use crate::command::fixtures;
+use crate::{command::fixtures, state::StateOptions, store::Store};
 
 fn import_into(dir: &Path, text: &str, options: &ImportOptions) {
     let target = StoreTarget::new(dir.to_owned());
@@ -137,4 +137,26 @@ fn what_a_killed_export_left_goes_with_the_next_one() {
     fs::write(left.join("ALIVE"), "").unwrap();
     exported(dir.path());
     assert!(!left.exists());
+}
+
+#[test]
+fn a_damaged_store_is_refused_and_never_read_as_an_empty_one() {
+    let base = |dir: &Path| {
+        let generation = dir.join("gen-000001");
+        let name = fs::read_dir(&generation).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        generation.join(name.into_iter().find(|name| name.starts_with("base-")).unwrap())
+    };
+    for (what, said) in
+        [("table/current", "current is missing"), ("table/tables/0", "table"), ("table/v1", "table"), ("META", "META")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        import_into(dir.path(), &fixtures::text("v004.ndjson"), &faithful());
+        fs::remove_file(base(dir.path()).join(what)).unwrap();
+        let offline = OfflineBackup::open(dir.path()).err().unwrap();
+        let opened = Store::open(dir.path(), StateOptions::default()).err().unwrap();
+        for error in [offline, opened] {
+            let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+            assert!(text.contains(said), "{what}: {text}");
+        }
+    }
 }
