@@ -23,6 +23,7 @@ use tonic::Status;
 use crate::{
     admin, binaries,
     client::Client,
+    denied::{self, Excess},
     tool::{self, Ran},
     wait::{self, DEADLINE},
 };
@@ -36,6 +37,8 @@ pub struct Settings {
     pub raft_port: u16,
     pub grpc_address: String,
     pub admin_address: String,
+    /// No file of the server's may grow beyond this: writing to it then fails, as on a full disk.
+    pub file_limit_kib: Option<u64>,
     /// As well as to standard error.
     pub logs_to_files: bool,
     pub more: Vec<OsString>,
@@ -51,6 +54,7 @@ impl Settings {
             raft_port: free_port(),
             grpc_address: "127.0.0.1:0".to_owned(),
             admin_address: "127.0.0.1:0".to_owned(),
+            file_limit_kib: None,
             logs_to_files: false,
             more: Vec::new(),
         }
@@ -89,9 +93,17 @@ impl Settings {
         args
     }
 
+    fn command_line(&self) -> (PathBuf, Vec<OsString>) {
+        match self.file_limit_kib {
+            None => (binaries::server(), self.args()),
+            Some(kib) => denied::small_files(kib, Excess::Fails, &binaries::server(), &self.args()),
+        }
+    }
+
     /// Runs a server that is expected to end by itself.
     pub async fn run(&self) -> Ran {
-        tool::run(&binaries::server(), &self.args()).await
+        let (program, args) = self.command_line();
+        tool::run(&program, &args).await
     }
 }
 
@@ -115,10 +127,9 @@ impl Server {
     pub async fn start(settings: Settings) -> Server {
         let scratch = tempfile::tempdir().unwrap();
         let stderr = scratch.path().join("stderr");
-        let mut child = tool::command(&binaries::server(), &settings.args())
-            .stderr(Stdio::from(File::create(&stderr).unwrap()))
-            .spawn()
-            .unwrap();
+        let (program, args) = settings.command_line();
+        let mut child =
+            tool::command(&program, &args).stderr(Stdio::from(File::create(&stderr).unwrap())).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let addresses = timeout(DEADLINE, async {
             Some((address(&mut stdout, "gRPC API: ").await?, address(&mut stdout, "admin API: ").await?))
@@ -178,6 +189,12 @@ impl Server {
     /// Ends it as a crash does: at once, with nothing flushed.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
+    }
+
+    /// Waits for a server that stops by itself. Gives the exit code and all that it wrote to standard error.
+    pub async fn ended(mut self) -> (Option<i32>, String) {
+        let status = timeout(DEADLINE, self.child.wait()).await.expect("the server stops").unwrap();
+        (status.code(), self.stderr())
     }
 
     /// Sends a signal and waits for the end. Gives the exit code and how long it took.

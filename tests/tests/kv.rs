@@ -1,5 +1,7 @@
 //! Reads and writes over the wire, as Databend's clients send them; and the tool's `get` and `upsert`.
 
+use std::net::TcpListener;
+
 use integration_tests::{
     client::Client,
     server::{Server, Settings, free_port},
@@ -220,4 +222,12 @@ async fn the_tool_says_which_server_it_cannot_reach() {
     let address = format!("127.0.0.1:{}", free_port());
     let ran = metactl([&"get", &"--key", &"k", &"--grpc-api-address", &address]).await.expect(1);
     assert!(ran.stderr.contains(&address) && ran.stderr.contains("refused"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn the_tool_gives_up_on_a_server_that_does_not_answer() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let ran = metactl([&"get", &"--key", &"k", &"--timeout", &"1", &"--grpc-api-address", &address]).await.expect(1);
+    assert!(ran.stderr.contains(&address) && ran.stderr.contains("within 1 s"), "{}", ran.stderr);
 }
