@@ -100,10 +100,15 @@ impl Settings {
         }
     }
 
+    /// Starts a server without waiting until it listens. Killed on drop.
+    pub fn spawn(&self) -> Child {
+        let (program, args) = self.command_line();
+        tool::command(&program, &args).spawn().unwrap()
+    }
+
     /// Runs a server that is expected to end by itself.
     pub async fn run(&self) -> Ran {
-        let (program, args) = self.command_line();
-        tool::run(&program, &args).await
+        tool::ended(self.spawn()).await
     }
 }
 

@@ -89,3 +89,22 @@ async fn every_acknowledged_write_survives_a_kill_and_no_write_is_halved() {
 fn is_blob(path: &Path) -> bool {
     path.parent().and_then(Path::file_name).is_some_and(|name| name == "blobs")
 }
+
+#[tokio::test]
+async fn a_node_that_was_killed_while_it_started_starts() {
+    let temp = tempfile::tempdir().unwrap();
+    for first in [0, 5, 10, 20, 40, 80] {
+        let raft_dir = temp.path().join(format!("meta-{first}"));
+        // Killed once in the middle of making the store, and once in the middle of opening it.
+        for pause in [first, 30] {
+            let mut starting = Settings::single(&raft_dir).spawn();
+            sleep(Duration::from_millis(pause)).await;
+            starting.kill().await.unwrap();
+        }
+        let server = Server::start_leading(Settings::single(&raft_dir)).await;
+        assert_eq!(server.client().await.put("k", b"v").await.unwrap(), 1, "killed after {first} ms");
+        server.kill().await;
+        let server = Server::start(Settings::of(&raft_dir)).await;
+        assert!(server.client().await.get("k").await.unwrap().is_some(), "killed after {first} ms");
+    }
+}

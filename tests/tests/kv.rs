@@ -159,6 +159,36 @@ async fn a_transaction_runs_the_branch_whose_conditions_hold_and_its_operations_
     assert_eq!(transact(&mut client, pb::TxnRequest::default()).await, pb::TxnReply::default());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_many_clients_take_effect_one_after_the_other() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = server(&temp).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = server.client().await;
+        clients.push(tokio::spawn(async move {
+            let mut counted = Vec::new();
+            for _ in 0..50 {
+                let key = "counter".to_owned();
+                let count = Op::FetchIncreaseU64(pb::FetchIncreaseU64 { key, delta: 1, ..Default::default() });
+                match client.transact(vec![count]).await.unwrap().responses.remove(0).response {
+                    Some(Reply::FetchIncreaseU64(reply)) => counted.push((reply.after, reply.after_seq)),
+                    other => panic!("{other:?} is no answer to a FetchIncreaseU64"),
+                }
+            }
+            // A client's own writes are in the order in which it made them.
+            assert!(counted.is_sorted());
+            counted
+        }));
+    }
+    let mut counted = Vec::new();
+    for client in clients {
+        counted.extend(client.await.unwrap());
+    }
+    counted.sort_unstable();
+    assert_eq!(counted, (1..=400).map(|n| (n, n)).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn an_expired_record_is_hidden_from_reads_before_anything_cleans_it() {
     let temp = tempfile::tempdir().unwrap();
