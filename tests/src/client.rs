@@ -6,7 +6,7 @@ use meta_proto::pb::{self, meta_service_client::MetaServiceClient};
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::{
-    Request, Status, Streaming,
+    Code, Request, Status, Streaming,
     metadata::{Binary, MetadataValue},
     transport::Channel,
 };
@@ -138,4 +138,9 @@ pub async fn rest(mut chunks: Streaming<pb::ExportedChunk>) -> Result<Vec<pb::Ex
 /// The lines of chunks.
 pub fn lines(chunks: &[pb::ExportedChunk]) -> impl Iterator<Item = &str> {
     chunks.iter().flat_map(|chunk| chunk.data.iter().map(String::as_str))
+}
+
+/// What a server that is gone or going answers with.
+pub fn is_unavailable(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
 }

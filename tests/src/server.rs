@@ -18,7 +18,6 @@ use tokio::{
     process::{Child, ChildStdout},
     time::timeout,
 };
-use tonic::Status;
 
 use crate::{
     admin, binaries,
@@ -231,9 +230,4 @@ async fn address(stdout: &mut Lines<BufReader<ChildStdout>>, name: &str) -> Opti
 /// A port that nobody listened on a moment ago, for an address that is written down and not listened on.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
-}
-
-/// What a server that is gone or going answers with.
-pub fn is_unavailable(status: &Status) -> bool {
-    matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled)
 }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use integration_tests::{
-    client::Client,
+    client::{Client, is_unavailable},
     folder,
-    server::{Server, Settings, is_unavailable},
+    server::{Server, Settings},
     wait,
 };
 use meta_proto::pb::{self, txn_op::Request as Op};

@@ -4,9 +4,10 @@ use std::fs;
 
 use integration_tests::{
     binaries,
+    client::is_unavailable,
     denied::{self, Excess},
     folder, generate,
-    server::{Server, Settings, is_unavailable},
+    server::{Server, Settings},
     tool::{args, export_folder, import, run},
 };
 
