@@ -323,9 +323,10 @@ async fn a_port_in_use_and_a_store_in_use_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_store_that_is_not_initialised_asks_what_to_do_with_it() {
+async fn a_folder_without_a_node_is_left_as_it_is_and_the_operator_asked() {
     let dir = tempfile::tempdir().unwrap();
-    let mut settings = settings(dir.path());
+    let mistyped = dir.path().join("mistyped");
+    let mut settings = settings(&mistyped);
     settings.raft_config.single = None;
     let error = Server::start(Config::new(settings.clone()).unwrap()).await.err().unwrap().to_string();
     assert!(error.contains("--single") && error.contains("--import"), "{error}");
@@ -333,6 +334,7 @@ async fn a_store_that_is_not_initialised_asks_what_to_do_with_it() {
     settings.raft_config.join = Some(vec!["db-2:28004".into()]);
     let error = Server::start(Config::new(settings).unwrap()).await.err().unwrap().to_string();
     assert!(error.contains("cannot join"), "{error}");
+    assert!(!mistyped.exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,6 +62,17 @@ impl MetaNode {
         Ok(node)
     }
 
+    /// Refuses to make a new node where the configuration does not ask for one: a folder that was mistyped, or not mounted.
+    pub fn check_new(config: &RaftConfig) -> Result<(), StartError> {
+        if config.join {
+            return Err(StartError::JoinNotSupported);
+        }
+        if !config.single {
+            return Err(StartError::NotInitialized { raft_dir: config.raft_dir.display().to_string() });
+        }
+        Ok(())
+    }
+
     /// Stands for election without waiting for a time-out, where that disturbs nobody: alone, or as the member that a
     /// new lineage names as its first leader.
     async fn stand_for_election(&self, initialized: bool) -> Result<(), Fatal<TypeConfig>> {
@@ -98,13 +109,8 @@ fn known_identity(store: &Store, config: &RaftConfig) -> u64 {
 
 /// Gives a new node its id and a cluster of its own.
 async fn new_identity(store: &Store, config: &RaftConfig) -> Result<u64, StartError> {
+    MetaNode::check_new(config)?;
     let raft_dir = || store.raft_dir().display().to_string();
-    if config.join {
-        return Err(StartError::JoinNotSupported);
-    }
-    if !config.single {
-        return Err(StartError::NotInitialized { raft_dir: raft_dir() });
-    }
     let id = config.id.unwrap_or_default();
     store
         .log
