@@ -112,7 +112,8 @@ impl Client {
     }
 }
 
-/// What is taken of one stream before it is read. Small, so that a client that does not read is one that the server waits for.
+/// What is taken of one stream before it is read. Small, so that a client that does not read is one that the server
+/// waits for.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// Enough for many streams that are not read, beside those that are.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;

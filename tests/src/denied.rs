@@ -1,6 +1,7 @@
 //! Running a program where the system refuses something to it: a folder it may not write to, a disk that is full.
 //!
-//! Uses user namespaces, which need no rights of their own. Where the machine has none, the test says so and is skipped.
+//! Uses user namespaces, which need no rights of their own. Where the machine has none, the test says so and is
+//! skipped.
 
 use std::{
     ffi::OsString,
@@ -12,7 +13,8 @@ use std::{
 
 use crate::tool::{self, Ran};
 
-/// Runs a program as somebody whom the mode of a file binds, as it does not bind root. `None`: this machine can not do that.
+/// Runs a program as somebody whom the mode of a file binds, as it does not bind root. `None`: this machine can not do
+/// that.
 pub async fn without_privileges(program: &Path, args: &[OsString]) -> Option<Ran> {
     if !modes_are_ignored() {
         return Some(tool::run(program, args).await);

@@ -25,8 +25,8 @@ pub struct Export {
 impl Export {
     /// # Panics
     ///
-    /// At a line that is no record, at one that no export has, at a key that is there twice or out of order, and at an expire
-    /// index that is not what the records imply.
+    /// At a line that is no record, at one that no export has, at a key that is there twice or out of order, and at an
+    /// expire index that is not what the records imply.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Export {
         let mut export = Export::default();
         for (number, line) in lines.into_iter().enumerate() {

@@ -1,5 +1,5 @@
-//! A `databend-meta` of its own for a test: on ports that the kernel chose, killed on drop. When the test fails, what the server
-//! logged is printed.
+//! A `databend-meta` of its own for a test: on ports that the kernel chose, killed on drop. When the test fails, what
+//! the server logged is printed.
 
 use std::{
     ffi::OsString,
@@ -144,7 +144,8 @@ impl Server {
         Server { child, _stdout: stdout, stderr, _scratch: scratch, grpc_address, admin_address }
     }
 
-    /// Starts a server and waits until it leads and has registered its addresses: from then on the log holds what clients write.
+    /// Starts a server and waits until it leads and has registered its addresses: from then on the log holds what
+    /// clients write.
     pub async fn start_leading(settings: Settings) -> Server {
         let raft_port = settings.raft_port;
         let server = Server::start(settings).await;

@@ -26,7 +26,8 @@ fn names(writer: usize, n: u64) -> [String; 2] {
     [format!("w{writer}/{n:06}/a"), format!("w{writer}/{n:06}/b")]
 }
 
-/// Writes pairs of keys, each pair in one transaction, until the server is gone. Gives the first that was not acknowledged.
+/// Writes pairs of keys, each pair in one transaction, until the server is gone. Gives the first that was not
+/// acknowledged.
 fn writer(mut client: Client, writer: usize, from: u64) -> JoinHandle<u64> {
     tokio::spawn(async move {
         for n in from.. {

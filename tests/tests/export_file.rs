@@ -1,4 +1,5 @@
-//! The file that an export makes: whole or not there, readable by its owner alone, and never in the place of a better one.
+//! The file that an export makes: whole or not there, readable by its owner alone, and never in the place of a better
+//! one.
 
 use std::{
     fs,

@@ -1,4 +1,5 @@
-//! A disk that is full: the tool says so, the old data and the older backup stay whole, and nothing is left lying about.
+//! A disk that is full: the tool says so, the old data and the older backup stay whole, and nothing is left lying
+//! about.
 
 use std::fs;
 

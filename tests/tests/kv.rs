@@ -231,9 +231,8 @@ async fn the_tool_writes_and_reads_as_the_real_one_does() {
         record["meta"]["proposed_at_ms"].as_u64().unwrap()
     };
     let shown = |seq, ms| {
-        format!(
-            "Some(SeqV {{ seq: {seq}, meta: Some(KVMeta {{ expire_at: None, proposed_at_ms: Some({ms}) }}), data: \"[binary]\" }})"
-        )
+        let meta = format!("Some(KVMeta {{ expire_at: None, proposed_at_ms: Some({ms}) }})");
+        format!("Some(SeqV {{ seq: {seq}, meta: {meta}, data: \"[binary]\" }})")
     };
     let first = upsert("hello").await;
     let first_ms = proposed().await;

@@ -1,4 +1,5 @@
-//! The export of a stopped node's folder: all that the node ever acknowledged, whatever stopped it, and no trace of the reading.
+//! The export of a stopped node's folder: all that the node ever acknowledged, whatever stopped it, and no trace of
+//! the reading.
 
 use std::{collections::BTreeMap, path::Path};
 

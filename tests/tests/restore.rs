@@ -12,17 +12,16 @@ use integration_tests::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// What an export of ours says where the real one has the line `line`: an `Expire` names the record's own seq, and `prev_value`
-/// is never written.
+/// What an export of ours says where the real one has the line `line`: an `Expire` names the record's own seq, and
+/// `prev_value` is never written.
 fn as_we_write(line: &str) -> String {
     let value: Value = serde_json::from_str(line).unwrap();
     let Some(expire) = value[1].get("Expire") else {
         return line.replace("\"prev_value\":true,", "");
     };
     let (time_ms, seq, key) = (&expire["key"]["time_ms"], &expire["key"]["seq"], &expire["value"]["key"]);
-    format!(
-        r#"["state_machine/0",{{"Expire":{{"key":{{"time_ms":{time_ms},"seq":{seq}}},"value":{{"seq":{seq},"key":{key}}}}}}}]"#
-    )
+    let index = format!(r#"{{"key":{{"time_ms":{time_ms},"seq":{seq}}},"value":{{"seq":{seq},"key":{key}}}}}"#);
+    format!(r#"["state_machine/0",{{"Expire":{index}}}]"#)
 }
 
 #[tokio::test]
