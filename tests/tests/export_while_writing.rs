@@ -1,4 +1,5 @@
-//! An export that is taken while a client writes is the state at its own LastApplied: not a write more, not a write less.
+//! An export that is taken while a client writes is the state at its own LastApplied: not a write more, not a write
+//! less.
 
 use integration_tests::{
     client::{lines, rest},
