@@ -1,5 +1,5 @@
-//! Starts logging: to files in a folder, a new one each day, and to standard error. Whatever is configured, an error always
-//! reaches standard error, as one plain line.
+//! Starts logging: to files in a folder, a new one each day, and to standard error. Whatever is configured, an error
+//! always reaches standard error, as one plain line.
 
 use std::{fs, io, path::PathBuf};
 

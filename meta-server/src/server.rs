@@ -1,14 +1,13 @@
-//! A server: one node behind its gRPC and admin ports, from bound listeners to a clean stop. Knows nothing of command lines, of
-//! signals, or of what is served.
+//! A server: one node behind its gRPC and admin ports, from bound listeners to a clean stop. Knows nothing of command
+//! lines, of signals, or of what is served.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use backup_plugin::record::Endpoint;
 use futures::future;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport;
+use tonic::transport::{self, server::TcpIncoming};
 
 use crate::{
     admin,
@@ -19,6 +18,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
+/// How often a silent client is asked whether it is still there: one that is not must not hold an export's pin.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long calls in flight may take to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long streams may then take to tell their clients that they are cut.
@@ -69,10 +70,13 @@ impl Server {
         let stop_accepting = CancellationToken::new();
         let end_streams = CancellationToken::new();
         let routes = grpc::routes(node.clone(), config.auth, end_streams.clone()).await?;
-        let grpc = transport::Server::builder().add_routes(routes).serve_with_incoming_shutdown(
-            TcpListenerStream::new(grpc_listener),
-            stop_accepting.clone().cancelled_owned(),
-        );
+        let grpc = transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(grpc_listener).with_nodelay(Some(true)),
+                stop_accepting.clone().cancelled_owned(),
+            );
         let admin = axum::serve(admin_listener, admin::router(node.clone()))
             .with_graceful_shutdown(stop_accepting.clone().cancelled_owned());
         Ok(Self {
@@ -108,8 +112,8 @@ impl Server {
         &self.node
     }
 
-    /// Stops within a few seconds: no new calls, then a short grace for those in flight, then streams are cut with an error. What
-    /// was acknowledged is on disk.
+    /// Stops within a few seconds: no new calls, then a short grace for those in flight, then streams are cut with an
+    /// error. What was acknowledged is on disk.
     pub async fn shutdown(mut self) {
         self.stop_accepting.cancel();
         let mut serving = future::join(&mut self.grpc, &mut self.admin);

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use backup_plugin::record::LogId;
 use meta_proto::pb::{
     self, meta_service_client::MetaServiceClient, txn_op::Request as Op, txn_op_response::Response as OpReply,
 };
@@ -16,6 +17,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tonic::{Code, Request, metadata::MetadataValue, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 fn settings(raft_dir: &Path) -> Settings {
     let mut settings = Settings {
@@ -177,6 +179,34 @@ async fn status_and_members_are_told_on_both_ports() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_purged_behind_a_new_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(dir.path());
+    settings.raft_config.max_applied_log_to_keep = Some(2);
+    let server = start(settings).await;
+    let mut client = Client::login(&server, "root", "any").await.unwrap();
+    for n in 0..10 {
+        client.upsert(&format!("k{n}"), b"v").await;
+    }
+    server.node().trigger_snapshot().await.unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let status = server.node().status();
+        let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
+        if index(status.purged) > 0 {
+            assert_eq!(index(status.purged) + 2, index(status.snapshot_last_log_id));
+            break;
+        }
+        assert!(Instant::now() < deadline, "nothing was purged");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(client.read(r#"{"ListKV":{"prefix":"k"}}"#).await.len(), 10);
+    drop(client);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn calls_that_need_a_token_are_refused_without_one() {
     let dir = tempfile::tempdir().unwrap();
     let auth = AuthSettings { username: None, password: Some("hush".into()) };
@@ -198,6 +228,43 @@ async fn calls_that_need_a_token_are_refused_without_one() {
     assert!(rpc.get_cluster_status(pb::Empty {}).await.is_ok());
     assert!(rpc.get_client_info(pb::Empty {}).await.is_ok());
     drop(rpc);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_find_out_what_is_served() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(settings(dir.path())).await;
+    let channel = Channel::from_shared(format!("http://{}", server.grpc_address())).unwrap().connect().await.unwrap();
+
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "meta.MetaService"] {
+        let reply = health.check(HealthCheckRequest { service: service.into() }).await.unwrap().into_inner();
+        assert_eq!(reply.status(), ServingStatus::Serving, "{service:?}");
+    }
+    // Tools ask for the one or the other version of reflection.
+    macro_rules! services {
+        ($v:ident) => {{
+            use tonic_reflection::pb::$v::{
+                ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+                server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+            };
+            let message_request = Some(MessageRequest::ListServices(String::new()));
+            let request = ServerReflectionRequest { host: String::new(), message_request };
+            let mut client = ServerReflectionClient::new(channel.clone());
+            let mut replies = client.server_reflection_info(tokio_stream::iter([request])).await.unwrap().into_inner();
+            let Some(MessageResponse::ListServicesResponse(list)) =
+                replies.message().await.unwrap().unwrap().message_response
+            else {
+                panic!("no list of services")
+            };
+            list.service.into_iter().map(|service| service.name).collect::<Vec<_>>()
+        }};
+    }
+    for services in [services!(v1), services!(v1alpha)] {
+        assert!(services.contains(&"meta.MetaService".to_owned()), "{services:?}");
+    }
+    drop((health, channel));
     server.shutdown().await;
 }
 

@@ -1,7 +1,8 @@
 //! Exports from a stopped node's folder. Changes nothing in it: what an engine writes to recover goes to a private copy.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     sync::Arc,
@@ -26,7 +27,7 @@ pub struct OfflineBackup {
     // Dropped in this order: readers first, then the copy that they read, then the lock.
     view: StoreView,
     beyond_commit: u64,
-    _copy: TempDir,
+    _copy: PrivateCopy,
     _dir: RaftDir,
 }
 
@@ -35,11 +36,7 @@ impl OfflineBackup {
     pub fn open(raft_dir: &Path) -> Result<OfflineBackup, StoreError> {
         let dir = RaftDir::lock_to_read(raft_dir)?;
         let Some(generation) = dir.current() else { return Err(StoreError::Empty(raft_dir.to_owned())) };
-        let copy = tempfile::Builder::new()
-            .prefix("databend-meta-export-")
-            .tempdir()
-            .map_err(StoreError::io("create a folder in", &std::env::temp_dir()))?;
-
+        let copy = PrivateCopy::create()?;
         let log_dir = log_folder(&generation);
         copy_folder(&log_dir, &log_folder(copy.path()), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
         let log = open_log(copy.path())?;
@@ -103,6 +100,49 @@ impl BackupView for OfflineBackup {
 
     fn check_limit(&self) -> io::Result<()> {
         self.view.check_limit()
+    }
+}
+
+/// A folder for what an engine writes to recover. It goes with this; one that a killed export left, with the next export.
+struct PrivateCopy {
+    dir: TempDir,
+    /// Locked: tells the sweep of another export that this one is alive.
+    _alive: File,
+}
+
+const COPY_PREFIX: &str = "databend-meta-export-";
+const ALIVE: &str = "ALIVE";
+
+impl PrivateCopy {
+    fn create() -> Result<PrivateCopy, StoreError> {
+        let parent = std::env::temp_dir();
+        sweep_copies(&parent);
+        let create = || {
+            let dir = tempfile::Builder::new().prefix(COPY_PREFIX).tempdir_in(&parent)?;
+            let alive = File::create(dir.path().join(ALIVE))?;
+            alive.lock()?;
+            Ok(PrivateCopy { dir, _alive: alive })
+        };
+        create().map_err(StoreError::io("create a folder in", &parent))
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+/// Deletes what killed exports left. Whatever can not be deleted is somebody else's.
+fn sweep_copies(parent: &Path) {
+    let Ok(entries) = fs::read_dir(parent) else { return };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if !entry.file_name().to_string_lossy().starts_with(COPY_PREFIX) {
+            continue;
+        }
+        let dead = File::open(path.join(ALIVE)).is_ok_and(|alive| alive.try_lock().is_ok());
+        if dead {
+            let _ = fs::remove_dir_all(path);
+        }
     }
 }
 

@@ -128,3 +128,13 @@ fn files(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>, std::time::SystemTime)
     found.sort();
     found
 }
+
+#[test]
+fn what_a_killed_export_left_goes_with_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    import_into(dir.path(), &fixtures::text("v004-tail.ndjson"), &faithful());
+    let left = tempfile::Builder::new().prefix("databend-meta-export-").tempdir().unwrap().keep();
+    fs::write(left.join("ALIVE"), "").unwrap();
+    exported(dir.path());
+    assert!(!left.exists());
+}

@@ -1,13 +1,23 @@
-//! The server: parses, starts logging and the server, waits for a signal or for a fault, stops.
+//! The server: parses, starts logging and the server, waits for a signal or for a fault, stops. With `--import` it
+//! seeds its store instead, and does not serve in the same run.
 
-#![allow(clippy::print_stdout, reason = "the addresses that a server listens on are its output")]
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
-
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
+use backup_plugin::cluster::Member;
 use clap::Parser;
 use meta_server::{
-    config::{Config, LoadedConfig, Settings},
+    config::{Config, LoadedConfig, RaftConfig, Settings},
+    ctl::{
+        CtlError,
+        import::{self, Again, ImportArgs},
+    },
     logging,
     server::Server,
 };
@@ -24,6 +34,20 @@ struct Cli {
     #[arg(short, long, value_name = "FILE")]
     config_file: Option<PathBuf>,
 
+    /// Seed the store in --raft-dir from a backup, and exit; what it holds is replaced when all of the backup has been
+    /// checked
+    #[arg(long)]
+    import: bool,
+    /// The backup file to import; without one, or when it is "", standard input
+    #[arg(long, value_name = "FILE", requires = "import")]
+    db: Option<OsString>,
+    /// The members of the new cluster to import as: ID=HOST:PORT for a voter, with `,learner` behind it for a learner
+    #[arg(long, value_name = "MEMBER", num_args = 1.., requires = "import")]
+    initial_cluster: Vec<Member>,
+    /// Import even what the store was imported from already: what was written since is lost
+    #[arg(long, requires = "import")]
+    force: bool,
+
     #[command(flatten)]
     settings: Settings,
 }
@@ -36,22 +60,25 @@ fn main() -> ExitCode {
 }
 
 fn report(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    tell(&mut io::stderr(), &format!("error: {error:#}"));
+    error.downcast_ref::<CtlError>().map_or(ExitCode::FAILURE, CtlError::exit_code)
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let LoadedConfig { config, warnings } = Config::load(cli.config_file.as_deref(), cli.settings)?;
+    if cli.import {
+        let RaftConfig { raft_dir, id, .. } = config.raft;
+        let args = ImportArgs { raft_dir, db: cli.db, file: None, id, initial_cluster: cli.initial_cluster };
+        // A unit file that still says --import must not wipe, at every restart, what was written since.
+        let again = if cli.force { Again::Import } else { Again::LeaveAlone };
+        return Ok(import::run(&args, again, false)?);
+    }
     let _guard = logging::init(&config.log)?;
     for warning in warnings {
         tracing::warn!("{warning}");
         if config.log.stderr.is_none() {
-            eprintln!("warning: {warning}");
+            tell(&mut io::stderr(), &format!("warning: {warning}"));
         }
     }
     let runtime = Runtime::new().context("cannot start the threads of the server")?;
@@ -59,6 +86,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     // A client that does not read must not keep the process alive.
     runtime.shutdown_timeout(LAST_TASKS);
     result
+}
+
+/// Writes a line. Where the other end is gone there is nobody left to tell, and the server serves on.
+fn tell(to: &mut impl Write, line: &str) {
+    let _ = writeln!(to, "{line}");
 }
 
 /// Serves until a signal comes, or until the node fails.
@@ -71,8 +103,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    println!("gRPC API: {}", server.grpc_address());
-    println!("admin API: {}", server.admin_address());
+    let mut stdout = io::stdout();
+    tell(&mut stdout, &format!("gRPC API: {}", server.grpc_address()));
+    tell(&mut stdout, &format!("admin API: {}", server.admin_address()));
     tracing::info!(grpc = %server.grpc_address(), admin = %server.admin_address(), "serving");
 
     let failure = tokio::select! {
@@ -89,7 +122,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         Some(fatal) => {
             tracing::error!(error = %fatal, "the node failed, stopping");
             server.shutdown().await;
-            Err(anyhow!(fatal).context("the node failed and has stopped"))
+            bail!("the node failed and has stopped: {fatal}")
         }
     }
 }

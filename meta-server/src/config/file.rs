@@ -1,5 +1,5 @@
-//! Reads a TOML configuration file into [`Settings`], and collects the keys that mean nothing here, so that they can be told once
-//! logging has started.
+//! Reads a TOML configuration file into [`Settings`], and collects the keys that mean nothing here, so that they can be
+//! told once logging has started.
 
 use std::{fs, io, path::Path};
 

@@ -1,5 +1,5 @@
-//! The server's configuration: flags over a TOML file over defaults, checked once. A [`Config`] that exists is valid; nothing
-//! further in checks it again. Knows nothing of what the settings are used for.
+//! The server's configuration: flags over a TOML file over defaults, checked once. A [`Config`] that exists is valid;
+//! nothing further in checks it again. Knows nothing of what the settings are used for.
 
 mod address;
 mod error;
@@ -199,6 +199,7 @@ mod tests {
             (&["--single", "--join", "db-2:28004"], "single and join contradict each other"),
             (&["--join", "db-2"], "raft_config.join = db-2: the port is missing"),
             (&["--leave-via", "db-2:28004"], "raft_config.leave_via = db-2:28004: "),
+            (&["--leave-id", "2"], "raft_config.leave_id = 2: "),
             (&["--log-level", "a=b=c"], "log_level = a=b=c: "),
             (&["--log-file-format", "xml"], "log.file.format = xml: expected `text` or `json`"),
         ];

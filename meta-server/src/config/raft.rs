@@ -26,6 +26,7 @@ pub struct RaftConfig {
 
 /// A longer time than any network needs, and short enough that an election time-out can not overflow.
 const MAX_HEARTBEAT_MS: u64 = 60_000;
+const NOTHING_TO_LEAVE: &str = "this version runs clusters of one node, and has none to leave";
 
 impl RaftConfig {
     pub(super) fn new(settings: RaftSettings) -> Result<Self, ConfigError> {
@@ -41,11 +42,10 @@ impl RaftConfig {
             ));
         }
         if let Some(members) = settings.leave_via.filter(|members| !members.is_empty()) {
-            return Err(ConfigError::invalid(
-                "raft_config.leave_via",
-                &members.join(", "),
-                "this version runs clusters of one node, and has none to leave",
-            ));
+            return Err(ConfigError::invalid("raft_config.leave_via", &members.join(", "), NOTHING_TO_LEAVE));
+        }
+        if let Some(id) = settings.leave_id {
+            return Err(ConfigError::invalid("raft_config.leave_id", &id, NOTHING_TO_LEAVE));
         }
         host("raft_config.raft_listen_host", settings.raft_listen_host)?;
 

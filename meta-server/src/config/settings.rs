@@ -1,5 +1,5 @@
-//! The settings as an operator writes them: every key once, as a TOML key and as a flag. A flag wins over the file. Says nothing
-//! about what is valid; that is [`super::Config`].
+//! The settings as an operator writes them: every key once, as a TOML key and as a flag. A flag wins over the file.
+//! Says nothing about what is valid; that is [`super::Config`].
 
 use std::path::PathBuf;
 
@@ -93,7 +93,7 @@ pub struct RaftSettings {
     /// Where the node keeps its data [default: ./.databend/meta]
     #[arg(long, value_name = "DIR")]
     pub raft_dir: Option<PathBuf>,
-    /// [default: 127.0.0.1]
+    /// Accepted for compatibility: this version runs clusters of one node, and listens for no other
     #[arg(long, value_name = "HOST")]
     pub raft_listen_host: Option<String>,
     /// The host that other members reach this node at [default: the name of this host]
@@ -105,17 +105,17 @@ pub struct RaftSettings {
     /// Start a new cluster of this one node; ignored once the store is initialised
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub single: Option<bool>,
-    /// Members of the cluster to join, as HOST:PORT; ignored once the store is initialised
+    /// Not supported: joining a cluster is refused, and ignored once the store is initialised
     #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
     pub join: Option<Vec<String>>,
-    /// Join as a learner
+    /// Accepted for compatibility: goes with --join
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub learner: Option<bool>,
-    /// Members to ask to let a node leave the cluster
-    #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
+    /// Not supported: setting it is refused
+    #[arg(long, value_name = "HOST:PORT", num_args = 1.., hide = true)]
     pub leave_via: Option<Vec<String>>,
-    /// The node that is to leave
-    #[arg(long, value_name = "ID")]
+    /// Not supported: setting it is refused
+    #[arg(long, value_name = "ID", hide = true)]
     pub leave_id: Option<u64>,
     /// The name of the cluster in logs [default: foo_cluster]
     #[arg(long, value_name = "NAME")]

@@ -55,10 +55,11 @@ impl Client {
     pub(super) async fn connect(address: &str, timeout: Duration) -> Result<Client, ClientError> {
         let url = format!("http://{address}");
         let endpoint = Endpoint::from_shared(url)
-            .map_err(|source| ClientError::Address { address: address.to_owned(), source })?
-            .connect_timeout(timeout);
-        let channel =
-            endpoint.connect().await.map_err(|source| ClientError::Connect { address: address.to_owned(), source })?;
+            .map_err(|source| ClientError::Address { address: address.to_owned(), source })?;
+        let channel = tokio::time::timeout(timeout, endpoint.connect())
+            .await
+            .map_err(|_| ClientError::Silent { address: address.to_owned(), call: "a connection", timeout })?
+            .map_err(|source| ClientError::Connect { address: address.to_owned(), source })?;
         let rpc = MetaServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let mut client = Client { address: address.to_owned(), timeout, rpc, token: MetadataValue::from_bytes(b"") };
         client.token = client.log_in().await?;

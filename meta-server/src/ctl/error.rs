@@ -39,7 +39,9 @@ pub enum CtlError {
     Stdout(#[source] io::Error),
     #[error("cannot write the result as JSON")]
     Json(#[source] serde_json::Error),
-    #[error("cannot start the threads that talk to the server")]
+    #[error("interrupted, before the backup was whole")]
+    Interrupted,
+    #[error("cannot start the threads and signal handlers of this tool")]
     Runtime(#[source] io::Error),
 }
 

@@ -9,17 +9,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backup_plugin::export::{ExportSummary, lines};
+use backup_plugin::export::{self, ExportSummary};
 use clap::Args;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::StreamExt;
 
 use super::{
-    Common, CtlError, Server, block_on,
+    Common, CtlError, Server,
     client::Client,
     json, note, print,
     sink::{self, LineError, Sink},
 };
 use crate::backup::offline::OfflineBackup;
+
+/// The lines that go from the folder's thread to the file's at once.
+const OFFLINE_CHUNK_LINES: u64 = 1024;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,9 +66,9 @@ pub(super) struct ExportArgs {
 
 /// What a backup came to.
 #[derive(Debug, Serialize)]
-struct Exported {
+struct Exported<'a> {
     /// `None`: standard output.
-    file: Option<PathBuf>,
+    file: Option<&'a Path>,
     #[serde(flatten)]
     summary: ExportSummary,
     seconds: f64,
@@ -72,18 +77,24 @@ struct Exported {
     entries_beyond_commit: Option<u64>,
 }
 
-pub(super) fn run(args: &ExportArgs, common: Common) -> Result<(), CtlError> {
+pub(super) async fn run(args: &ExportArgs, common: Common) -> Result<(), CtlError> {
     let began = Instant::now();
     let file = sink::path(args.db.as_ref(), args.file.as_ref());
-    let (summary, entries_beyond_commit) = match &args.raft_dir {
-        Some(raft_dir) => {
-            let (summary, beyond) = from_folder(raft_dir, file.as_deref())?;
-            (summary, Some(beyond))
+    let file = file.as_deref();
+    let work = async {
+        match &args.raft_dir {
+            Some(raft_dir) => from_folder(raft_dir, file).await.map(|(summary, beyond)| (summary, Some(beyond))),
+            None => from_server(args, common.timeout(), file).await.map(|summary| (summary, None)),
         }
-        None => (block_on(from_server(args, common.timeout(), file.as_deref()))?, None),
     };
+    // Whichever way the work ends, what it has begun is removed when it is dropped.
+    let (summary, entries_beyond_commit) = tokio::select! {
+        result = work => result?,
+        error = interrupted() => return Err(error),
+    };
+
     let exported = Exported { file, summary, seconds: began.elapsed().as_secs_f64(), entries_beyond_commit };
-    match (common.json, &exported.file) {
+    match (common.json, file) {
         (false, _) => note(&exported.report()),
         (true, Some(_)) => print(&json(&exported)?)?,
         // Standard output is the backup, and nothing else.
@@ -92,45 +103,59 @@ pub(super) fn run(args: &ExportArgs, common: Common) -> Result<(), CtlError> {
     Ok(())
 }
 
+/// Waits until the operator, or the system that stops, wants no more of this.
+async fn interrupted() -> CtlError {
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    match (interrupt, terminate) {
+        (Ok(mut interrupt), Ok(mut terminate)) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            CtlError::Interrupted
+        }
+        (Err(error), _) | (_, Err(error)) => CtlError::Runtime(error),
+    }
+}
+
 /// The sink is opened first: a destination that takes no backup is told of before the server works for it.
 async fn from_server(args: &ExportArgs, timeout: Duration, file: Option<&Path>) -> Result<ExportSummary, CtlError> {
     let mut sink = Sink::open(file)?;
     let client = Client::connect(&args.server.grpc_api_address, timeout).await?;
     let mut chunks = client.export(args.chunk_size).await?;
-    let mut empty = true;
     while let Some(lines) = chunks.next().await? {
-        for line in lines {
-            write(&mut sink, &line, client.address())?;
-            empty = false;
-        }
+        write(&mut sink, &lines, client.address())?;
     }
-    if empty {
+    if sink.is_empty() {
         return Err(CtlError::NothingSent { from: client.address().to_owned() });
     }
     sink.finish()
 }
 
 /// Also tells how many log entries are above the last known commit.
-fn from_folder(raft_dir: &Path, file: Option<&Path>) -> Result<(ExportSummary, u64), CtlError> {
-    let backup = OfflineBackup::open(raft_dir)?;
-    let unreadable = |source| CtlError::ReadStore { path: raft_dir.to_owned(), source };
+async fn from_folder(raft_dir: &Path, file: Option<&Path>) -> Result<(ExportSummary, u64), CtlError> {
     let mut sink = Sink::open(file)?;
-    for line in lines(&backup).map_err(unreadable)? {
-        write(&mut sink, &line.map_err(unreadable)?, &raft_dir.display().to_string())?;
+    let backup = OfflineBackup::open(raft_dir)?;
+    let beyond = backup.entries_beyond_commit();
+    let from = raft_dir.display().to_string();
+    let mut chunks = export::chunks(backup, OFFLINE_CHUNK_LINES);
+    while let Some(lines) = chunks.next().await {
+        let lines = lines.map_err(|source| CtlError::ReadStore { path: raft_dir.to_owned(), source })?;
+        write(&mut sink, &lines, &from)?;
     }
-    Ok((sink.finish()?, backup.entries_beyond_commit()))
+    Ok((sink.finish()?, beyond))
 }
 
-fn write(sink: &mut Sink, line: &str, from: &str) -> Result<(), CtlError> {
-    sink.write_line(line).map_err(|error| match error {
+fn write(sink: &mut Sink, lines: &[String], from: &str) -> Result<(), CtlError> {
+    lines.iter().try_for_each(|line| sink.write_line(line)).map_err(|error| match error {
         LineError::NotAnExport(source) => CtlError::NotAnExport { from: from.to_owned(), source },
         LineError::Write(error) => error,
     })
 }
 
-impl Exported {
+impl Exported<'_> {
     fn report(&self) -> String {
-        let to = self.file.as_ref().map_or("standard output".to_owned(), |file| file.display().to_string());
+        let to = self.file.map_or("standard output".to_owned(), |file| file.display().to_string());
         let ExportSummary { records, lines, bytes, last_applied } = &self.summary;
         let mut text = format!("exported {lines} lines, {bytes} bytes, in {:.1} s to {to}\n", self.seconds);
         // Writing to a String does not fail.
@@ -161,17 +186,18 @@ mod tests {
     use super::*;
     use crate::ctl::{
         error::chain,
+        import::{self, Again, ImportArgs},
         testing::{Export, FakeServer},
     };
 
     const HEADER: &str = r#"["header",{"DataHeader":{"key":"header","value":{"version":"V004"}}}]"#;
 
-    fn exported() -> Exported {
+    fn exported() -> Exported<'static> {
         let mut summary = ExportSummary::default();
         for line in include_str!("../../../tests/fixtures/v004-tail-applied.ndjson").lines() {
             summary.add(line).unwrap();
         }
-        Exported { file: Some("b.ndjson".into()), summary, seconds: 0.25, entries_beyond_commit: Some(3) }
+        Exported { file: Some(Path::new("b.ndjson")), summary, seconds: 0.25, entries_beyond_commit: Some(3) }
     }
 
     #[test]
@@ -182,6 +208,34 @@ mod tests {
     #[test]
     fn the_result_as_json_is_one_object() {
         insta::assert_snapshot!(json(&exported()).unwrap());
+    }
+
+    #[tokio::test]
+    async fn the_folder_of_a_stopped_server_gives_back_what_was_imported() {
+        let folder = TempDir::new().unwrap();
+        let fixture = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/v004-tail-applied.ndjson");
+        let (raft_dir, file) = (folder.path().join("raft"), folder.path().join("b"));
+        let args = ImportArgs {
+            raft_dir: raft_dir.clone(),
+            db: Some(fixture.into()),
+            file: None,
+            id: None,
+            initial_cluster: Vec::new(),
+        };
+        import::run(&args, Again::Import, false).unwrap();
+        let (summary, beyond) = from_folder(&raft_dir, Some(&file)).await.unwrap();
+        assert_eq!((summary, beyond), (exported().summary, 0));
+        assert_eq!(fs::read_to_string(&file).unwrap(), fs::read_to_string(fixture).unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_folder_without_a_store_leaves_the_older_backup() {
+        let folder = TempDir::new().unwrap();
+        let file = folder.path().join("b");
+        fs::write(&file, "old").unwrap();
+        assert!(from_folder(&folder.path().join("none"), Some(&file)).await.is_err());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     /// Exports from `server` over an older backup; gives the result and what the file then holds.

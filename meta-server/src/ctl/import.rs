@@ -52,9 +52,18 @@ pub struct ImportArgs {
     /// Which node this is: needed with --initial-cluster, and for a backup that does not say
     #[arg(long)]
     pub id: Option<u64>,
-    /// The members of a new cluster: <ID>=<HOST>:<PORT> for a voter, with `,learner` behind it for a learner
+    /// The members of a new cluster: ID=HOST:PORT for a voter, ID=HOST:PORT,learner for a learner
     #[arg(long, value_name = "MEMBER", num_args = 1..)]
     pub initial_cluster: Vec<Member>,
+}
+
+/// What to do when the folder was already imported from this very input, with the same id and list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// Import it again: what was written since is replaced.
+    Import,
+    /// Change nothing, and say so.
+    LeaveAlone,
 }
 
 /// Runs an import and tells the result: on standard error, or as JSON on standard output.
@@ -62,14 +71,17 @@ pub struct ImportArgs {
 /// # Errors
 ///
 /// Whatever the error, the folder holds what it held.
-pub fn run(args: &ImportArgs, as_json: bool) -> Result<(), CtlError> {
+pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlError> {
     let began = Instant::now();
     let members = &args.initial_cluster;
     let members = if members.is_empty() { None } else { Some(MemberList::new(members.iter().cloned())?) };
-    let options = ImportOptions::new(args.id, members)?;
+    let target = StoreTarget::new(args.raft_dir.clone());
+    let mut options = ImportOptions::new(args.id, members)?;
+    if again == Again::LeaveAlone {
+        options = options.unless_from(target.live_origin()?);
+    }
     let Input { name, reader, bytes } = Input::open(sink::path(args.db.as_ref(), args.file.as_ref()).as_deref())?;
 
-    let target = StoreTarget::new(args.raft_dir.clone());
     let meter = Meter::start(bytes);
     let outcome = import::run(reader, &name, &target, &options, &mut |progress| meter.set(progress.bytes))?;
     drop(meter);
@@ -234,6 +246,25 @@ mod tests {
         let text = imported(ImportOutcome::Unchanged).report();
         assert!(text.starts_with("nothing to do: /var/lib/meta was already imported from this backup as node 2\n"));
         assert_eq!(imported(ImportOutcome::Unchanged).as_json()["changed"], false);
+    }
+
+    #[test]
+    fn a_second_import_does_what_it_was_told() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let args = ImportArgs {
+            raft_dir: folder.path().to_owned(),
+            db: None,
+            file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/v004.ndjson").into()),
+            id: None,
+            initial_cluster: Vec::new(),
+        };
+        let live = |again| {
+            run(&args, again, false).unwrap();
+            std::fs::read_to_string(folder.path().join("CURRENT")).unwrap()
+        };
+        let first = live(Again::LeaveAlone);
+        assert_eq!(live(Again::LeaveAlone), first);
+        assert_ne!(live(Again::Import), first);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use std::{
 use clap::{Args, Parser, Subcommand};
 
 pub use error::CtlError;
+use import::Again;
 
 /// Backs up and restores a databend-meta server, and asks it questions.
 #[derive(Debug, Parser)]
@@ -88,16 +89,16 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), CtlError> {
     let common = cli.common;
     match &cli.command {
-        Command::Export(args) => export::run(args, common),
-        Command::Import(args) => import::run(args, common.json),
+        Command::Export(args) => block_on(export::run(args, common)),
+        Command::Import(args) => import::run(args, Again::Import, common.json),
         Command::Status(args) => block_on(status::run(args, common)),
         Command::Get(args) => block_on(get::run(args, common)),
         Command::Upsert(args) => block_on(upsert::run(args, common)),
     }
 }
 
-/// Runs a command that talks to a server.
-fn block_on<T>(command: impl Future<Output = Result<T, CtlError>>) -> Result<T, CtlError> {
+/// Runs a command that waits: for a server, or for a thread that reads.
+fn block_on(command: impl Future<Output = Result<(), CtlError>>) -> Result<(), CtlError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

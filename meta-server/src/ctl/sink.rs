@@ -57,6 +57,10 @@ impl Sink {
         Ok(())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.summary.lines == 0
+    }
+
     /// Gives a file its name; nothing of that name is touched before.
     pub(super) fn finish(self) -> Result<ExportSummary, CtlError> {
         match self.place {

@@ -1,5 +1,5 @@
-//! The first call of every client: versions are compared, a name and a password are traded for a token. Knows nothing of the
-//! calls that follow, except how they carry the token.
+//! The first call of every client: versions are compared, a name and a password are traded for a token. Knows nothing
+//! of the calls that follow, except how they carry the token.
 
 use meta_proto::pb;
 use prost::Message;
@@ -8,7 +8,8 @@ use tonic::{Status, metadata::MetadataMap};
 use super::token::TokenKey;
 use crate::config::Credentials;
 
-/// The version this server answers to clients: major * 1000000 + minor * 1000 + patch. Present clients refuse an older one.
+/// The version this server answers to clients: major * 1000000 + minor * 1000 + patch. Present clients refuse an older
+/// one.
 pub const PROTOCOL_VERSION: u64 = 260_304_000_000;
 /// Older clients speak a protocol that is no longer served.
 const OLDEST_CLIENT: u64 = 1_002_676;

@@ -1,5 +1,5 @@
-//! Requests that travel as JSON inside a `RaftRequest`: one upsert, or a read. Knows the JSON and what a read gives back, not how a
-//! node comes by its view.
+//! Requests that travel as JSON inside a `RaftRequest`: one upsert, or a read. Knows the JSON and what a read gives
+//! back, not how a node comes by its view.
 
 use std::io;
 
@@ -54,7 +54,8 @@ impl WriteReply {
 }
 
 impl ReadRequest {
-    /// One item per key asked for, or per record listed. Records that have expired at `now_ms` are not there. Reading blocks.
+    /// One item per key asked for, or per record listed. Records that have expired at `now_ms` are not there. Reading
+    /// blocks.
     pub fn read(self, view: View, now_ms: u64) -> Box<dyn Iterator<Item = Result<pb::StreamItem, Status>>> {
         let keys = match self {
             ReadRequest::GetKV { key } => vec![key],

@@ -1,5 +1,5 @@
-//! `meta.MetaService`: each call checks the token where one is needed, asks the node or the backup plugin, and encodes the answer.
-//! What a call means is decided elsewhere.
+//! `meta.MetaService`: each call checks the token where one is needed, asks the node or the backup plugin, and encodes
+//! the answer. What a call means is decided elsewhere.
 
 use std::sync::Arc;
 

@@ -14,8 +14,8 @@ pub type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// Items that are made before the client has taken the first: enough to keep both sides busy, and little memory.
 const AHEAD: usize = 16;
 
-/// Runs an iterator on a thread that may block, no faster than the client takes its items. It ends after its first error, and when
-/// the client is gone.
+/// Runs an iterator on a thread that may block, no faster than the client takes its items. It ends after its first
+/// error, and when the client is gone.
 pub fn from_blocking<T, I>(items: impl FnOnce() -> I + Send + 'static) -> ReceiverStream<Result<T, Status>>
 where
     T: Send + 'static,

@@ -1,5 +1,5 @@
-//! Tokens: what a client gets for logging in and carries in every later call. A token is `<user>\0<expiry><tag>`, the tag an HMAC
-//! under a key that lives as long as the process. Knows nothing of passwords or of gRPC.
+//! Tokens: what a client gets for logging in and carries in every later call. A token is `<user>\0<expiry><tag>`, the
+//! tag an HMAC under a key that lives as long as the process. Knows nothing of passwords or of gRPC.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

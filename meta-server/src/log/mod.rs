@@ -39,7 +39,7 @@ use view::View;
 use writer::{Done, Op, Request};
 
 pub use self::{read::LogIter, state::RaftState};
-use crate::raft::types::{Entry, LogId};
+use crate::raft::types::{Entry, LogId, Vote};
 
 /// The log in a directory. A clone is another handle on the same log; it is closed with the last one, or by [`LogDb::close`].
 #[derive(Clone)]
@@ -119,6 +119,11 @@ impl LogDb {
     /// All values beside the log, as they were last set.
     pub fn state(&self) -> RaftState {
         self.view().state.clone()
+    }
+
+    /// The vote of [`LogDb::state`], without a copy of the rest.
+    pub fn vote(&self) -> Option<Vote> {
+        self.view().state.vote
     }
 
     /// Changes values beside the log; what changed is on disk when this returns. Refuses a vote that goes back.
@@ -251,6 +256,10 @@ impl Inner {
     fn close(&self) -> io::Result<()> {
         lock(&self.shared.requests).take();
         let Some(writer) = lock(&self.writer).take() else { return Ok(()) };
+        if writer.thread().id() == std::thread::current().id() {
+            // An answer dropped the last handle: the thread ends by itself once it has answered the rest.
+            return Ok(());
+        }
         let result = writer.join().unwrap_or_else(|_| Err(io::Error::other("the log's thread panicked")));
         let disk = self.shared.disk.write().unwrap_or_else(PoisonError::into_inner).take();
         if result.is_err() {

@@ -131,6 +131,23 @@ fn a_closed_log_says_so() {
 }
 
 #[test]
+fn an_answer_may_drop_the_last_handle() {
+    let (dir, log) = opened();
+    let (answer, answered) = mpsc::channel();
+    let handle = log.clone();
+    log.append(entries(0..1, 10), move |result| {
+        while std::sync::Arc::strong_count(&handle.inner) > 1 {
+            std::thread::yield_now();
+        }
+        drop(handle);
+        answer.send(result).unwrap();
+    });
+    drop(log);
+    answered.recv().unwrap().unwrap();
+    assert_eq!(LogDb::open(dir.path()).unwrap().last_log_id(), Some(id(1, 0)));
+}
+
+#[test]
 fn an_entry_that_is_not_whole_is_dropped_at_the_end_and_an_error_before_it() {
     for (torn, message) in [(9, None), (4, Some("log entry 4 is not whole, and the log goes on after it"))] {
         let (dir, log) = opened();

@@ -61,8 +61,8 @@ impl NodeError {
     }
 }
 
-/// The one place where an error becomes a gRPC status. UNAVAILABLE is what clients try again elsewhere; a write whose outcome is
-/// unknown must not be tried again unseen, so it is UNKNOWN.
+/// The one place where an error becomes a gRPC status. UNAVAILABLE is what clients try again elsewhere; a write whose
+/// outcome is unknown must not be tried again unseen, so it is UNKNOWN.
 impl From<NodeError> for Status {
     fn from(error: NodeError) -> Self {
         let message = error.to_string();

@@ -1,5 +1,5 @@
-//! A running node: one store, one Raft, and what keeps the two in shape. Everything that serves, the gRPC API, the admin API,
-//! exports, goes through [`MetaNode`]. Knows nothing of sockets.
+//! A running node: one store, one Raft, and what keeps the two in shape. Everything that serves, the gRPC API, the
+//! admin API, exports, goes through [`MetaNode`]. Knows nothing of sockets.
 
 mod error;
 mod leadership;
@@ -125,7 +125,8 @@ impl MetaNode {
         }
     }
 
-    /// Stops the background tasks and Raft, and puts the log on disk. The store's lock goes with the last handle of this node.
+    /// Stops the background tasks and Raft, and puts the log on disk. The store's lock goes with the last handle of
+    /// this node.
     pub async fn shutdown(self: Arc<Self>) {
         self.stopping.cancel();
         self.tasks.close();

@@ -1,5 +1,5 @@
-//! Starting a node: who it is, a Raft on its store, and an election at once where no other node could mind. Knows nothing of what
-//! runs afterwards; that is `upkeep`.
+//! Starting a node: who it is, a Raft on its store, and an election at once where no other node could mind. Knows
+//! nothing of what runs afterwards; that is `upkeep`.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -23,8 +23,8 @@ use crate::{
 const SOLE_VOTER_LEADS_WITHIN: Duration = Duration::from_secs(5);
 
 impl MetaNode {
-    /// Starts the node that lives in `store`, or a new one of one node where the configuration says `single`. `grpc_address` is
-    /// where its gRPC API listens.
+    /// Starts the node that lives in `store`, or a new one of one node where the configuration says `single`.
+    /// `grpc_address` is where its gRPC API listens.
     pub async fn start(store: Store, config: &Config, grpc_address: &Endpoint) -> Result<Arc<Self>, StartError> {
         let raft_dir = store.raft_dir().display().to_string();
         let initialized = store.is_initialized();
@@ -50,7 +50,7 @@ impl MetaNode {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
-        node.stand_for_election().await.map_err(|source| StartError::Raft { raft_dir, source })?;
+        node.stand_for_election(initialized).await.map_err(|source| StartError::Raft { raft_dir, source })?;
 
         let own = Node {
             name: id.to_string(),
@@ -61,15 +61,16 @@ impl MetaNode {
         Ok(node)
     }
 
-    /// Stands for election without waiting for a time-out, where that disturbs nobody: alone, or as the member that a new lineage
-    /// names as its first leader.
-    async fn stand_for_election(&self) -> Result<(), Fatal<TypeConfig>> {
+    /// Stands for election without waiting for a time-out, where that disturbs nobody: alone, or as the member that a
+    /// new lineage names as its first leader.
+    async fn stand_for_election(&self, initialized: bool) -> Result<(), Fatal<TypeConfig>> {
         // Asked of Raft itself: its metrics are empty until it has run for a moment.
         let voters: BTreeSet<u64> =
             self.raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect()).await?;
         let only_voter = voters.iter().eq([&self.id]);
         let first_leader = self.store.identity().elect_on_open && voters.first() == Some(&self.id);
-        if only_voter || first_leader {
+        // Initialising a cluster called its first election already.
+        if initialized && (only_voter || first_leader) {
             self.raft.trigger().elect(false).await?;
         }
         if only_voter {
@@ -116,7 +117,7 @@ async fn new_identity(store: &Store, config: &RaftConfig) -> Result<u64, StartEr
 }
 
 /// 64 lower-case hex digits that no other cluster has.
-fn random_cluster_id() -> String {
+pub(super) fn random_cluster_id() -> String {
     let bytes: [u8; 32] = rand::random();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,5 +1,5 @@
-//! What a running node does for itself, in the background: it registers its addresses once it leads, compacts when the overlay has
-//! grown, and purges the log behind the base. Knows nothing of requests.
+//! What a running node does for itself, in the background: it registers its addresses once it leads, compacts when the
+//! overlay has grown, and purges the log behind the base. Knows nothing of requests.
 
 use std::{
     sync::{Arc, Weak},
@@ -9,8 +9,8 @@ use std::{
 use backup_plugin::record::Node;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::MetaNode;
-use crate::command::Command;
+use super::{MetaNode, start::random_cluster_id};
+use crate::{command::Command, store::Identity};
 
 /// How often the node looks after itself. Short, since between two looks the overlay grows as fast as clients write.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -40,7 +40,7 @@ impl Upkeep {
             let Some(node) = self.node.upgrade() else { return };
             if node.leadership().state.is_leader() {
                 self.register(&node).await;
-                forget_first_election(&node).await;
+                settle_identity(&node).await;
             }
             if node.store.state.compaction_due() {
                 trigger(node.raft.trigger().snapshot().await);
@@ -91,13 +91,19 @@ impl Upkeep {
     }
 }
 
-/// Once it leads, a store that was imported as a new cluster elects like any other.
-async fn forget_first_election(node: &MetaNode) {
-    if !node.store.identity().elect_on_open {
+/// What a leader settles once: a store that was imported as a new cluster elects like any other from now on, and one
+/// that came without a cluster id gets one.
+async fn settle_identity(node: &MetaNode) {
+    let Identity { cluster_id, elect_on_open, .. } = node.store.identity();
+    if cluster_id.is_some() && !elect_on_open {
         return;
     }
-    if let Err(error) = node.store.log.update_state(|state| state.elect_on_open = false).await {
-        tracing::error!(%error, "cannot write to the log");
+    let settled = node.store.log.update_state(|state| {
+        state.elect_on_open = false;
+        state.cluster_id.get_or_insert_with(random_cluster_id);
+    });
+    if let Err(error) = settled.await {
+        tracing::error!(%error, "cannot write who this node is to its log");
     }
 }
 

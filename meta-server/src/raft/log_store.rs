@@ -33,19 +33,20 @@ impl LogStore {
         Self { log }
     }
 
-    async fn read(&self, range: Range<u64>, max_bytes: u64) -> io::Result<Vec<Entry>> {
-        if let Some(entries) = self.log.read_cached(range.clone(), max_bytes) {
+    /// The next batch of entries in `range`.
+    async fn read(&self, range: Range<u64>) -> io::Result<Vec<Entry>> {
+        if let Some(entries) = self.log.read_cached(range.clone(), READ_BYTES) {
             return Ok(entries);
         }
         let log = self.log.clone();
-        tokio::task::spawn_blocking(move || log.read(range, max_bytes)).await.map_err(io::Error::other)?
+        tokio::task::spawn_blocking(move || log.read(range, READ_BYTES)).await.map_err(io::Error::other)?
     }
 
     /// The entries in `range`, a batch at a time; only the first may begin later than asked for.
     fn batches(&self, range: Range<u64>) -> impl Stream<Item = io::Result<Vec<Entry>>> + Send + use<> {
         let start = (self.clone(), range, true);
         stream::try_unfold(start, |(store, range, is_first)| async move {
-            let entries = store.read(range.clone(), READ_BYTES).await?;
+            let entries = store.read(range.clone()).await?;
             let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Ok(None) };
             if !is_first && first.log_id.index != range.start {
                 return Err(not_in_log(range.start));
@@ -61,11 +62,11 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        self.read(half_open(&range), u64::MAX).await
+        self.batches(half_open(&range)).try_concat().await
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        let entries = self.read(start..end, READ_BYTES).await?;
+        let entries = self.read(start..end).await?;
         match entries.first() {
             Some(first) if first.log_id.index == start => Ok(entries),
             None if start >= end => Ok(entries),
@@ -92,7 +93,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
         let batches = first_check.chain(self.batches(half_open(&range)));
         batches
             .map(move |batch| {
-                let vote = log.state().vote;
+                let vote = log.vote();
                 if vote.is_some_and(|vote| vote.leader_id == leader && vote.committed) {
                     return batch.map_err(LeaderBoundedStreamError::IoError);
                 }
@@ -107,7 +108,7 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Ok(self.log.state().vote)
+        Ok(self.log.vote())
     }
 }
 

@@ -1,5 +1,5 @@
-//! The network of a node that runs alone: every peer is unreachable. A store whose membership names other members can so be opened
-//! and looked at; it has no leader, and says so, until those members can be reached.
+//! The network of a node that runs alone: every peer is unreachable. A store whose membership names other members can
+//! so be opened and looked at; it has no leader, and says so, until those members can be reached.
 
 use std::future::Future;
 
