@@ -15,7 +15,7 @@ use crate::{
     grpc,
     node::{MetaNode, StartError},
     state::StateOptions,
-    store::{Store, StoreError},
+    store::{RaftDir, Store, StoreError},
 };
 
 /// How often a silent client is asked whether it is still there: one that is not must not hold an export's pin.
@@ -59,7 +59,11 @@ impl Server {
         let (admin_listener, admin_address) = listen(&config.admin_api_address, "admin-api-address").await?;
 
         let raft_dir = config.raft.raft_dir.clone();
-        let store = tokio::task::spawn_blocking(move || Store::open(&raft_dir, StateOptions::default()));
+        if RaftDir::peek(&raft_dir)?.is_none() {
+            MetaNode::check_new(&config.raft)?;
+        }
+        let options = StateOptions { compact_above: config.raft.compact_above };
+        let store = tokio::task::spawn_blocking(move || Store::open(&raft_dir, options));
         let store = match store.await {
             Ok(store) => store?,
             Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
@@ -69,7 +73,7 @@ impl Server {
 
         let stop_accepting = CancellationToken::new();
         let end_streams = CancellationToken::new();
-        let routes = grpc::routes(node.clone(), config.auth, end_streams.clone()).await?;
+        let routes = grpc::routes(node.clone(), config.max_request_bytes, end_streams.clone()).await?;
         let grpc = transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .add_routes(routes)

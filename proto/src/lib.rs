@@ -6,5 +6,11 @@ pub mod pb {
     tonic::include_proto!("meta");
 }
 
+/// The version of the protocol that is spoken: major * 1000000 + minor * 1000 + patch. Present clients refuse an older one.
+pub const PROTOCOL_VERSION: u64 = 260_304_000_000;
+
+/// The same as text: what clients and scripts take for a server's version.
+pub const PROTOCOL_VERSION_TEXT: &str = "260304.0.0";
+
 /// The encoded `FileDescriptorSet` of package `meta`, as gRPC reflection wants it.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/meta_descriptor.bin"));

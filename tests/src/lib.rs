@@ -1,1 +1,17 @@
-//! The harness: starts the real binaries on free ports in temp folders, and kills them on drop.
+//! The harness: starts the real binaries on free ports in temp folders, talks to them as clients and operators do, and kills them
+//! on drop.
+//!
+//! What a file or a server holds is worked out here from plain JSON, by code that shares nothing with the programs under test.
+
+pub mod admin;
+pub mod binaries;
+pub mod client;
+pub mod denied;
+pub mod export;
+pub mod fixtures;
+pub mod folder;
+pub mod generate;
+pub mod server;
+pub mod tool;
+pub mod wait;
+pub mod writer;

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::Context;
 use backup_plugin::export::file::BackupFile;
-use meta_proto::pb::{self, meta_service_client::MetaServiceClient, txn_op::Request as Op};
+use meta_proto::{
+    PROTOCOL_VERSION,
+    pb::{self, meta_service_client::MetaServiceClient, txn_op::Request as Op},
+};
 use prost::Message;
 use tonic::{
     Code, Request,
@@ -16,9 +19,6 @@ use tonic::{
 };
 
 use super::Content;
-
-/// The version of the protocol that is spoken here: 260304.0.0.
-const PROTOCOL_VERSION: u64 = 260_304_000_000;
 
 pub struct Client {
     rpc: MetaServiceClient<Channel>,

@@ -164,7 +164,8 @@ fn copy_folder(from: &Path, to: &Path, tables: Tables) -> io::Result<()> {
         } else if link {
             symlink(fs::canonicalize(entry.path())?, &target)?;
         } else {
-            fs::copy(entry.path(), &target)?;
+            // Without the mode: what could only be read there is written to here.
+            io::copy(&mut File::open(entry.path())?, &mut File::create_new(&target)?)?;
         }
     }
     Ok(())

@@ -271,7 +271,10 @@ fn sync_folder(dir: &Path) -> io::Result<()> {
 }
 
 fn folder(err: StoreError) -> RestoreError {
-    RestoreError::Folder(err.to_string())
+    match err {
+        StoreError::Io { tried, path, source } => disk(tried, &path)(source),
+        other => RestoreError::Folder(other.to_string()),
+    }
 }
 
 /// For `map_err`: what was tried, and on what.

@@ -8,7 +8,7 @@ mod log;
 mod raft;
 mod settings;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use backup_plugin::record::Endpoint;
 
@@ -18,8 +18,9 @@ pub use self::{
     file::FileSettings,
     log::{LogConfig, LogFormat, LogOutput},
     raft::RaftConfig,
-    settings::{AuthSettings, FileLogSettings, LogSettings, RaftSettings, Settings, StderrLogSettings},
+    settings::{FileLogSettings, LogSettings, RaftSettings, Settings, StderrLogSettings},
 };
+use crate::command::Limits;
 
 /// A valid configuration.
 #[derive(Debug, Clone)]
@@ -31,23 +32,11 @@ pub struct Config {
     pub grpc_api_address: Endpoint,
     /// `None`: the host that the gRPC API listens on.
     pub grpc_api_advertise_host: Option<String>,
+    /// What the keys and values of one request may take together.
+    pub max_request_bytes: usize,
+    /// How long one export may hold back the purge of the log.
+    pub export_pin_limit: Duration,
     pub raft: RaftConfig,
-    /// `None`: any password will do.
-    pub auth: Option<Credentials>,
-}
-
-/// What a client must log in with.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    pub username: String,
-    pub password: String,
-}
-
-/// Without the password.
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
-    }
 }
 
 /// A configuration, and what there is to say about it once logging has started.
@@ -72,10 +61,8 @@ impl Config {
 
     /// What others on the network can reach without a password.
     fn exposures(&self) -> impl Iterator<Item = String> {
-        let grpc = self.auth.is_none().then_some(("gRPC", &self.grpc_api_address));
-        [grpc, Some(("admin", &self.admin_api_address))]
+        [("gRPC", &self.grpc_api_address), ("admin", &self.admin_api_address)]
             .into_iter()
-            .flatten()
             .filter(|(_, address)| !is_loopback(&address.addr))
             .map(|(api, address)| {
                 format!("the {api} API listens on {address}, which is not a loopback address, without authentication")
@@ -98,24 +85,35 @@ impl Config {
                 ));
             }
         }
+        if settings.auth.is_some() {
+            return Err(ConfigError::Contradiction(
+                "[auth] is set, but this version does not check passwords, and will not let everyone in where a password was \
+                 meant to be asked for; remove the table to serve without"
+                    .into(),
+            ));
+        }
         Ok(Self {
             log: LogConfig::new(settings.log_dir, settings.log_level, settings.log)?,
             admin_api_address: address("admin_api_address", settings.admin_api_address, "127.0.0.1:28002")?,
             grpc_api_address: address("grpc_api_address", settings.grpc_api_address, "127.0.0.1:9191")?,
             grpc_api_advertise_host: host("grpc_api_advertise_host", settings.grpc_api_advertise_host)?,
+            max_request_bytes: max_request_bytes(settings.max_request_bytes)?,
+            export_pin_limit: Duration::from_millis(settings.export_pin_limit.unwrap_or(30 * 60 * 1000)),
             raft: RaftConfig::new(settings.raft_config)?,
-            auth: settings.auth.map(Credentials::new).transpose()?,
         })
     }
 }
 
-impl Credentials {
-    fn new(settings: AuthSettings) -> Result<Self, ConfigError> {
-        let password = settings.password.filter(|password| !password.is_empty()).ok_or_else(|| {
-            ConfigError::Contradiction("[auth] is set without a password; name one, or remove the table".into())
-        })?;
-        Ok(Self { username: settings.username.unwrap_or_else(|| "root".into()), password })
+/// The largest request whose log entry still makes a line of an export: a byte of a key takes up to six characters in it.
+const LARGEST_REQUEST: usize = backup_plugin::export::MAX_LINE_BYTES / 6 - 64 * 1024;
+
+fn max_request_bytes(value: Option<usize>) -> Result<usize, ConfigError> {
+    let bytes = value.unwrap_or(Limits::default().max_request_bytes);
+    if (1..=LARGEST_REQUEST).contains(&bytes) {
+        return Ok(bytes);
     }
+    let reason = format!("must be 1 to {LARGEST_REQUEST} bytes, so that every request fits a line of an export");
+    Err(ConfigError::invalid("max_request_bytes", &bytes, reason))
 }
 
 fn address(key: &'static str, value: Option<String>, default: &str) -> Result<Endpoint, ConfigError> {
@@ -161,7 +159,6 @@ mod tests {
         assert_eq!((config.raft.id, config.raft.raft_api_port), (None, 28004));
         assert_eq!(config.raft.election_timeout_ms(), 1000..1500);
         assert!(!config.raft.single);
-        assert!(config.auth.is_none());
     }
 
     #[test]
@@ -194,6 +191,7 @@ mod tests {
             (&["--grpc-api-address", "::1:9"], "grpc_api_address = ::1:9: an IPv6 address needs brackets"),
             (&["--grpc-api-advertise-host", "a b"], "grpc_api_advertise_host = a b: `a b` is not a host"),
             (&["--grpc-tls-server-cert", "x.pem"], "grpc_tls_server_cert = x.pem: this version does not serve TLS"),
+            (&["--max-request-bytes", "99999999"], "max_request_bytes = 99999999: must be 1 to "),
             (&["--heartbeat-interval", "0"], "raft_config.heartbeat_interval = 0: must be"),
             (&["--raft-api-port", "0"], "raft_config.raft_api_port = 0: "),
             (&["--single", "--join", "db-2:28004"], "single and join contradict each other"),
@@ -216,14 +214,12 @@ mod tests {
     }
 
     #[test]
-    fn authentication_needs_a_password_and_never_prints_it() {
-        let with = |username: Option<&str>, password: Option<&str>| {
-            let auth = AuthSettings { username: username.map(Into::into), password: password.map(Into::into) };
-            Config::new(Settings { auth: Some(auth), ..Settings::default() })
-        };
-        assert!(with(Some("root"), None).is_err());
-        let config = with(None, Some("hush")).unwrap();
-        assert_eq!(config.auth.as_ref().unwrap().username, "root");
-        assert!(!format!("{config:?}").contains("hush"));
+    fn a_password_that_would_not_be_asked_for_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("meta.toml");
+        std::fs::write(&path, "[auth]\npassword = \"hush\"\n").unwrap();
+        let error = Config::load(Some(&path), Settings::default()).unwrap_err().to_string();
+        assert!(error.starts_with("[auth] is set, but this version does not check passwords"), "{error}");
+        assert!(!error.contains("hush"));
     }
 }

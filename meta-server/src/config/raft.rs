@@ -3,6 +3,7 @@
 use std::{ops::Range, path::PathBuf};
 
 use super::{ConfigError, RaftSettings, host, parse_host_port};
+use crate::state::StateOptions;
 
 /// Valid Raft settings.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct RaftConfig {
     pub cluster_name: String,
     pub heartbeat_interval_ms: u64,
     pub install_snapshot_timeout_ms: u64,
+    /// Bytes of changes in memory above which they are compacted.
+    pub compact_above: usize,
     /// Entries that are kept in the log although the base includes them.
     pub max_applied_log_to_keep: u64,
 }
@@ -76,6 +79,7 @@ impl RaftConfig {
                 settings.install_snapshot_timeout.unwrap_or(4000),
                 u64::MAX,
             )?,
+            compact_above: settings.compact_above.unwrap_or(StateOptions::default().compact_above),
             max_applied_log_to_keep: settings.max_applied_log_to_keep.unwrap_or(1000),
         })
     }

@@ -31,13 +31,20 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", hide = true)]
     pub grpc_tls_server_key: Option<String>,
 
+    /// What the keys and values of one request may take together [default: 1048576]
+    #[arg(long, value_name = "BYTES")]
+    pub max_request_bytes: Option<usize>,
+    /// Milliseconds that one export may hold back the purge of the log [default: 1800000]
+    #[arg(long, value_name = "MS")]
+    pub export_pin_limit: Option<u64>,
+
     #[command(flatten)]
     pub log: LogSettings,
     #[command(flatten)]
     pub raft_config: RaftSettings,
-    /// Only in the file: a password has no place on a command line.
+    /// Only in the file, and refused: a server that ignored it would let everyone in.
     #[arg(skip)]
-    pub auth: Option<AuthSettings>,
+    pub auth: Option<toml::Table>,
 }
 
 /// `[log]`
@@ -129,6 +136,9 @@ pub struct RaftSettings {
     /// Accepted for compatibility: compaction goes by size
     #[arg(long, value_name = "ENTRIES")]
     pub snapshot_logs_since_last: Option<u64>,
+    /// Compact when the changes in memory take more bytes than this, and more than a tenth of what is on disk [default: 67108864]
+    #[arg(long, value_name = "BYTES")]
+    pub compact_above: Option<usize>,
     /// Log entries that are kept although the snapshot includes them [default: 1000]
     #[arg(long, value_name = "ENTRIES")]
     pub max_applied_log_to_keep: Option<u64>,
@@ -138,22 +148,6 @@ pub struct RaftSettings {
     /// Accepted for compatibility: a node serves at once and says so when there is no leader
     #[arg(long, value_name = "MS")]
     pub wait_leader_timeout: Option<u64>,
-}
-
-/// `[auth]`: what a client must log in with.
-#[derive(Clone, Default, Deserialize)]
-#[serde(default)]
-pub struct AuthSettings {
-    /// [default: root]
-    pub username: Option<String>,
-    pub password: Option<String>,
-}
-
-/// Without the password.
-impl std::fmt::Debug for AuthSettings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuthSettings").field("username", &self.username).finish_non_exhaustive()
-    }
 }
 
 /// A struct literal that takes each field from `$over` where it says something, otherwise from `$under`.
@@ -167,7 +161,7 @@ impl Settings {
     /// These settings, filled up from `under` where they say nothing.
     pub fn over(self, under: Self) -> Self {
         first_of!(self, under: log_dir, log_level, admin_api_address, grpc_api_address, grpc_api_advertise_host,
-            grpc_tls_server_cert, grpc_tls_server_key, auth; log, raft_config)
+            grpc_tls_server_cert, grpc_tls_server_key, max_request_bytes, export_pin_limit, auth; log, raft_config)
     }
 }
 
@@ -193,6 +187,6 @@ impl RaftSettings {
     fn over(self, under: Self) -> Self {
         first_of!(self, under: id, raft_dir, raft_listen_host, raft_advertise_host, raft_api_port, single, join, learner,
             leave_via, leave_id, cluster_name, heartbeat_interval, install_snapshot_timeout, snapshot_logs_since_last,
-            max_applied_log_to_keep, snapshot_chunk_size, wait_leader_timeout)
+            compact_above, max_applied_log_to_keep, snapshot_chunk_size, wait_leader_timeout)
     }
 }

@@ -8,7 +8,10 @@ use backup_plugin::{
     export::MAX_LINE_BYTES,
     record::{KvMeta, SeqV},
 };
-use meta_proto::pb::{self, meta_service_client::MetaServiceClient};
+use meta_proto::{
+    PROTOCOL_VERSION,
+    pb::{self, meta_service_client::MetaServiceClient},
+};
 use prost::Message;
 use serde_json::json;
 use tonic::{
@@ -18,9 +21,6 @@ use tonic::{
 };
 
 use crate::apply::Change;
-
-/// The version of the protocol that this tool speaks, 260304.0.0, as the handshake writes it.
-const PROTOCOL_VERSION: u64 = 260_304_000_000;
 
 /// What one message may hold: the longest line that is written, and room for a server whose chunks are not bounded in bytes.
 const MAX_MESSAGE_BYTES: usize = 4 * MAX_LINE_BYTES;

@@ -1,33 +1,28 @@
-//! The first call of every client: versions are compared, a name and a password are traded for a token. Knows nothing
+//! The first call of every client: versions are compared, a name is traded for a token. Knows nothing
 //! of the calls that follow, except how they carry the token.
 
-use meta_proto::pb;
+use meta_proto::{PROTOCOL_VERSION, pb};
 use prost::Message;
 use tonic::{Status, metadata::MetadataMap};
 
 use super::token::TokenKey;
-use crate::config::Credentials;
 
-/// The version this server answers to clients: major * 1000000 + minor * 1000 + patch. Present clients refuse an older
-/// one.
-pub const PROTOCOL_VERSION: u64 = 260_304_000_000;
 /// Older clients speak a protocol that is no longer served.
 const OLDEST_CLIENT: u64 = 1_002_676;
 /// Where later calls carry the token.
 const TOKEN_METADATA: &str = "auth-token-bin";
-/// Who every client is, unless it was told otherwise.
-const DEFAULT_USER: &str = "root";
+/// Who every client is. No password is asked for.
+const USER: &str = "root";
 
 /// Who may log in, and what they get for it.
 pub struct Gate {
     tokens: TokenKey,
-    /// `None`: `root`, with any password.
-    credentials: Option<Credentials>,
 }
 
 impl Gate {
-    pub fn new(credentials: Option<Credentials>) -> Self {
-        Self { tokens: TokenKey::random(), credentials }
+    /// Tokens of another gate, so of another run, do not pass this one.
+    pub fn with_random_key() -> Self {
+        Self { tokens: TokenKey::random() }
     }
 
     /// Answers a handshake, or refuses the client for its version, its name or its password.
@@ -42,21 +37,10 @@ impl Gate {
         }
         let auth = pb::BasicAuth::decode(request.payload.as_slice())
             .map_err(|error| Status::invalid_argument(format!("the handshake's payload is no BasicAuth: {error}")))?;
-        if !self.admits(&auth) {
-            return Err(Status::unauthenticated(format!("unknown user or wrong password for `{}`", auth.username)));
+        if auth.username != USER {
+            return Err(Status::unauthenticated(format!("unknown user `{}`", auth.username)));
         }
         Ok(pb::HandshakeResponse { protocol_version: PROTOCOL_VERSION, payload: self.tokens.issue(&auth.username) })
-    }
-
-    fn admits(&self, auth: &pb::BasicAuth) -> bool {
-        match &self.credentials {
-            None => auth.username == DEFAULT_USER,
-            Some(expected) => {
-                let name = same(expected.username.as_bytes(), auth.username.as_bytes());
-                let password = same(expected.password.as_bytes(), auth.password.as_bytes());
-                name & password
-            }
-        }
     }
 
     /// Lets a call pass that carries a good token.
@@ -69,16 +53,6 @@ impl Gate {
             .map_err(|_| Status::unauthenticated(format!("the token in `{TOKEN_METADATA}` is not base64")))?;
         self.tokens.check(&token).map_err(|error| Status::unauthenticated(error.to_string()))
     }
-
-    /// The same for the calls that clients make without a token where anyone may log in: exports.
-    pub fn require_token_when_authenticating(&self, metadata: &MetadataMap) -> Result<(), Status> {
-        if self.credentials.is_some() { self.require_token(metadata) } else { Ok(()) }
-    }
-}
-
-/// Compares in a time that depends on the lengths alone.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 /// A protocol version as `major.minor.patch`.
@@ -101,13 +75,9 @@ mod tests {
         pb::HandshakeRequest { protocol_version, payload: auth.encode_to_vec() }
     }
 
-    fn with_password() -> Gate {
-        Gate::new(Some(Credentials { username: "admin".into(), password: "hush".into() }))
-    }
-
     #[test]
     fn versions_are_told_apart() {
-        let gate = Gate::new(None);
+        let gate = Gate::with_random_key();
         for (version, expected) in [
             (0, Ok(PROTOCOL_VERSION)),
             (1, Err(Code::InvalidArgument)),
@@ -122,7 +92,7 @@ mod tests {
                 "{version}"
             );
         }
-        assert_eq!(DisplayVersion(PROTOCOL_VERSION).to_string(), "260304.0.0");
+        assert_eq!(DisplayVersion(PROTOCOL_VERSION).to_string(), meta_proto::PROTOCOL_VERSION_TEXT);
         let refusal = gate.handshake(&request(1_002_675, "root", "")).unwrap_err();
         assert_eq!(
             refusal.message(),
@@ -131,44 +101,28 @@ mod tests {
     }
 
     #[test]
-    fn names_and_passwords_are_checked_as_configured() {
-        let cases = [
-            (Gate::new(None), "root", "xxx", true),
-            (Gate::new(None), "mallory", "xxx", false),
-            (with_password(), "admin", "hush", true),
-            (with_password(), "admin", "hus", false),
-            (with_password(), "admin", "hush!", false),
-            (with_password(), "root", "hush", false),
-        ];
-        for (gate, name, password, admitted) in cases {
-            let found = gate.handshake(&request(0, name, password));
-            assert_eq!(found.is_ok(), admitted, "{name}/{password}");
-            assert!(admitted || found.unwrap_err().code() == Code::Unauthenticated);
-        }
+    fn root_is_let_in_with_any_password_and_nobody_else() {
+        let gate = Gate::with_random_key();
+        assert!(gate.handshake(&request(0, "root", "xxx")).is_ok());
+        let refused = gate.handshake(&request(0, "mallory", "xxx")).unwrap_err();
+        assert_eq!((refused.code(), refused.message()), (Code::Unauthenticated, "unknown user `mallory`"));
     }
 
     #[test]
     fn a_call_passes_with_the_token_of_a_handshake() {
-        let gate = Gate::new(None);
+        let gate = Gate::with_random_key();
         let mut metadata = MetadataMap::new();
         assert_eq!(gate.require_token(&metadata).unwrap_err().code(), Code::Unauthenticated);
 
         let token = gate.handshake(&request(0, "root", "")).unwrap().payload;
         metadata.insert_bin(TOKEN_METADATA, MetadataValue::from_bytes(&token));
         assert!(gate.require_token(&metadata).is_ok());
-        assert_eq!(with_password().require_token(&metadata).unwrap_err().code(), Code::Unauthenticated);
-    }
-
-    #[test]
-    fn an_export_needs_a_token_only_when_authentication_is_on() {
-        let metadata = MetadataMap::new();
-        assert!(Gate::new(None).require_token_when_authenticating(&metadata).is_ok());
-        assert!(with_password().require_token_when_authenticating(&metadata).is_err());
+        assert_eq!(Gate::with_random_key().require_token(&metadata).unwrap_err().code(), Code::Unauthenticated);
     }
 
     #[test]
     fn a_payload_that_is_no_login_is_refused() {
         let request = pb::HandshakeRequest { protocol_version: 0, payload: vec![0xff; 3] };
-        assert_eq!(Gate::new(None).handshake(&request).unwrap_err().code(), Code::InvalidArgument);
+        assert_eq!(Gate::with_random_key().handshake(&request).unwrap_err().code(), Code::InvalidArgument);
     }
 }

@@ -16,7 +16,7 @@ use tonic::service::{Routes, RoutesBuilder};
 use tonic_reflection::server::Builder as Reflection;
 
 use self::{handshake::Gate, service::MetaApi};
-use crate::{command::Limits, config::Credentials, node::MetaNode};
+use crate::node::MetaNode;
 
 /// A byte of a value takes up to five characters in the JSON of a KvApi request: `255, `.
 const ENCODED_BYTES_PER_BYTE: usize = 5;
@@ -26,12 +26,12 @@ const FRAMING: usize = 256 * 1024;
 /// Everything that the gRPC port serves. Streams end with an error once `end_streams` is cancelled.
 pub async fn routes(
     node: Arc<MetaNode>,
-    credentials: Option<Credentials>,
+    max_request_bytes: usize,
     end_streams: CancellationToken,
 ) -> Result<Routes, tonic_reflection::server::Error> {
     // Larger requests are refused for their size by the limits, with a reason; this only bounds what is read for that.
-    let largest_request = Limits::default().max_request_bytes * ENCODED_BYTES_PER_BYTE + FRAMING;
-    let service = MetaServiceServer::new(MetaApi::new(node, Gate::new(credentials), end_streams))
+    let largest_request = max_request_bytes * ENCODED_BYTES_PER_BYTE + FRAMING;
+    let service = MetaServiceServer::new(MetaApi::new(node, Gate::with_random_key(), end_streams))
         .max_decoding_message_size(largest_request);
 
     let (reporter, health) = tonic_health::server::health_reporter();

@@ -79,8 +79,8 @@ impl From<NodeError> for Status {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
-        "the store in {raft_dir} is not initialised: start a new cluster of this one node with --single, or restore a \
-         backup with --import --db <FILE>"
+        "there is no node in {raft_dir}: check --raft-dir, or start a new cluster of this one node with --single, or restore \
+         a backup with --import --db <FILE>"
     )]
     NotInitialized { raft_dir: String },
 

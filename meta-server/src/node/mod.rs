@@ -35,9 +35,6 @@ use crate::{
 /// No read or write keeps its caller waiting for longer than this: without a majority none of them ever ends.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long one export may hold back the purge of the log.
-const EXPORT_PIN_LIMIT: Duration = Duration::from_secs(30 * 60);
-
 /// A running node.
 pub struct MetaNode {
     id: u64,
@@ -46,6 +43,8 @@ pub struct MetaNode {
     raft: Raft<StateMachine>,
     store: Store,
     limits: Limits,
+    /// How long one export may hold back the purge of the log.
+    export_pin_limit: Duration,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -104,7 +103,7 @@ impl MetaNode {
     /// This node as the backup plugin reads it.
     pub fn backup_source(&self) -> NodeSource {
         let Store { log, state, .. } = &self.store;
-        NodeSource::new(log.clone(), state.clone(), self.store.pins().clone(), EXPORT_PIN_LIMIT)
+        NodeSource::new(log.clone(), state.clone(), self.store.pins().clone(), self.export_pin_limit)
     }
 
     /// Asks for a new base of what is applied. Returns at once; the base is built in the background.

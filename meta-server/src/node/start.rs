@@ -46,7 +46,8 @@ impl MetaNode {
             endpoint: advertised(config).to_string(),
             raft,
             store,
-            limits: Limits::default(),
+            limits: Limits { max_request_bytes: config.max_request_bytes },
+            export_pin_limit: config.export_pin_limit,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
@@ -59,6 +60,17 @@ impl MetaNode {
         };
         Upkeep::start(&node, own, config.raft.max_applied_log_to_keep);
         Ok(node)
+    }
+
+    /// Refuses to make a new node where the configuration does not ask for one: a folder that was mistyped, or not mounted.
+    pub fn check_new(config: &RaftConfig) -> Result<(), StartError> {
+        if config.join {
+            return Err(StartError::JoinNotSupported);
+        }
+        if !config.single {
+            return Err(StartError::NotInitialized { raft_dir: config.raft_dir.display().to_string() });
+        }
+        Ok(())
     }
 
     /// Stands for election without waiting for a time-out, where that disturbs nobody: alone, or as the member that a
@@ -97,13 +109,8 @@ fn known_identity(store: &Store, config: &RaftConfig) -> u64 {
 
 /// Gives a new node its id and a cluster of its own.
 async fn new_identity(store: &Store, config: &RaftConfig) -> Result<u64, StartError> {
+    MetaNode::check_new(config)?;
     let raft_dir = || store.raft_dir().display().to_string();
-    if config.join {
-        return Err(StartError::JoinNotSupported);
-    }
-    if !config.single {
-        return Err(StartError::NotInitialized { raft_dir: raft_dir() });
-    }
     let id = config.id.unwrap_or_default();
     store
         .log

@@ -24,6 +24,7 @@ pub struct RaftLogStatus {
 #[derive(Debug, Clone, PartialEq)]
 pub struct NodeStatus {
     pub id: u64,
+    /// The version of the protocol: what scripts compare is Databend's numbering.
     pub binary_version: &'static str,
     pub data_version: &'static str,
     /// The address of the Raft service, `host:port`.
@@ -60,7 +61,7 @@ impl MetaNode {
         let membership = &metrics.membership_config;
         NodeStatus {
             id: self.id,
-            binary_version: env!("CARGO_PKG_VERSION"),
+            binary_version: meta_proto::PROTOCOL_VERSION_TEXT,
             data_version: DATA_VERSION,
             endpoint: self.endpoint.clone(),
             raft_log: self.raft_log_status(),

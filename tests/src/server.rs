@@ -1,0 +1,217 @@
+//! A `databend-meta` of its own for a test: on ports that the kernel chose, killed on drop. When the test fails, what the server
+//! logged is printed.
+
+use std::{
+    ffi::OsString,
+    fs::{self, File},
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout},
+    time::timeout,
+};
+use tonic::Status;
+
+use crate::{
+    admin, binaries,
+    client::Client,
+    tool::{self, Ran},
+    wait::{self, DEADLINE},
+};
+
+/// How to start a server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub raft_dir: PathBuf,
+    pub id: Option<u64>,
+    pub single: bool,
+    pub raft_port: u16,
+    pub grpc_address: String,
+    pub admin_address: String,
+    /// As well as to standard error.
+    pub logs_to_files: bool,
+    pub more: Vec<OsString>,
+}
+
+impl Settings {
+    /// Starts what is in `raft_dir`.
+    pub fn of(raft_dir: &Path) -> Settings {
+        Settings {
+            raft_dir: raft_dir.to_owned(),
+            id: None,
+            single: false,
+            raft_port: free_port(),
+            grpc_address: "127.0.0.1:0".to_owned(),
+            admin_address: "127.0.0.1:0".to_owned(),
+            logs_to_files: false,
+            more: Vec::new(),
+        }
+    }
+
+    /// Starts a new cluster of one node in `raft_dir`, or what is there already.
+    pub fn single(raft_dir: &Path) -> Settings {
+        Settings { id: Some(1), single: true, ..Settings::of(raft_dir) }
+    }
+
+    fn args(&self) -> Vec<OsString> {
+        let mut args = tool::args([
+            &"--raft-dir",
+            &self.raft_dir,
+            &"--raft-advertise-host",
+            &"127.0.0.1",
+            &"--raft-api-port",
+            &self.raft_port.to_string(),
+            &"--grpc-api-address",
+            &self.grpc_address,
+            &"--admin-api-address",
+            &self.admin_address,
+            &"--log-stderr-on",
+            &"true",
+        ]);
+        if let Some(id) = self.id {
+            args.extend(tool::args([&"--id", &id.to_string()]));
+        }
+        if !self.logs_to_files {
+            args.extend(tool::args([&"--log-file-on", &"false"]));
+        }
+        if self.single {
+            args.push("--single".into());
+        }
+        args.extend(self.more.iter().cloned());
+        args
+    }
+
+    /// Runs a server that is expected to end by itself.
+    pub async fn run(&self) -> Ran {
+        tool::run(&binaries::server(), &self.args()).await
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    /// Kept, so that the server can always write to it.
+    _stdout: Lines<BufReader<ChildStdout>>,
+    stderr: PathBuf,
+    _scratch: TempDir,
+    grpc_address: String,
+    admin_address: String,
+}
+
+impl Server {
+    /// Starts a server and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not, with what it wrote to standard error.
+    pub async fn start(settings: Settings) -> Server {
+        let scratch = tempfile::tempdir().unwrap();
+        let stderr = scratch.path().join("stderr");
+        let mut child = tool::command(&binaries::server(), &settings.args())
+            .stderr(Stdio::from(File::create(&stderr).unwrap()))
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
+        let addresses = timeout(DEADLINE, async {
+            Some((address(&mut stdout, "gRPC API: ").await?, address(&mut stdout, "admin API: ").await?))
+        });
+        let Ok(Some((grpc_address, admin_address))) = addresses.await else {
+            panic!("the server did not start:\n{}", fs::read_to_string(&stderr).unwrap_or_default());
+        };
+        Server { child, _stdout: stdout, stderr, _scratch: scratch, grpc_address, admin_address }
+    }
+
+    /// Starts a server and waits until it leads and has registered its addresses: from then on the log holds what clients write.
+    pub async fn start_leading(settings: Settings) -> Server {
+        let raft_port = settings.raft_port;
+        let server = Server::start(settings).await;
+        wait::until("the server to lead under its own addresses", async || {
+            let status = server.admin("/v1/cluster/status").await;
+            let leader = &status["leader"];
+            let registered = leader["endpoint"]["port"] == raft_port
+                && leader["grpc_api_advertise_address"] == server.grpc_address.as_str();
+            (status["is_leader"] == true && registered).then_some(())
+        })
+        .await;
+        server
+    }
+
+    pub fn grpc_address(&self) -> &str {
+        &self.grpc_address
+    }
+
+    /// A client that has logged in.
+    pub async fn client(&self) -> Client {
+        Client::log_in(&self.grpc_address).await.unwrap()
+    }
+
+    /// The JSON at `path` of the admin API.
+    pub async fn admin(&self, path: &str) -> serde_json::Value {
+        admin::get(&self.admin_address, path).await
+    }
+
+    /// What it has logged so far.
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// The most memory that was resident at a time, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.child.id().expect("the server runs");
+        tool::peak_memory(Path::new(&format!("/proc/{id}/status"))).expect("Linux tells the memory of a process")
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).expect("the server runs");
+        kill_process(Pid::from_raw(id).expect("a process id"), signal).unwrap();
+    }
+
+    /// Ends it as a crash does: at once, with nothing flushed.
+    pub async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// Sends a signal and waits for the end. Gives the exit code and how long it took.
+    pub async fn stop(mut self, signal: Signal) -> (Option<i32>, Duration) {
+        let began = Instant::now();
+        self.signal(signal);
+        let status = timeout(DEADLINE, self.child.wait()).await.expect("the server stops").unwrap();
+        (status.code(), began.elapsed())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the server wrote:\n{}", self.stderr());
+        }
+    }
+}
+
+async fn address(stdout: &mut Lines<BufReader<ChildStdout>>, name: &str) -> Option<String> {
+    loop {
+        let line = stdout.next_line().await.ok()??;
+        if let Some(address) = line.strip_prefix(name) {
+            return Some(address.to_owned());
+        }
+    }
+}
+
+/// A port that nobody listened on a moment ago, for an address that is written down and not listened on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
+}
+
+/// What a server that is gone or going answers with.
+pub fn is_unavailable(status: &Status) -> bool {
+    matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled)
+}

@@ -1,0 +1,81 @@
+//! A disk that is full: the tool says so, the old data and the older backup stay whole, and nothing is left lying about.
+
+use std::fs;
+
+use integration_tests::{
+    binaries, denied, folder, generate,
+    server::{Server, Settings},
+    tool::{args, export_folder, import},
+};
+
+#[tokio::test]
+async fn an_import_that_cannot_write_on_leaves_the_old_store() {
+    let temp = tempfile::tempdir().unwrap();
+    let (raft_dir, old, new) = (temp.path().join("meta"), temp.path().join("old"), temp.path().join("new"));
+    generate::write(&old, 50, 20);
+    generate::write(&new, 20_000, 100);
+    import(&raft_dir, &old).await;
+    let before = export_folder(&raft_dir).await;
+    let line = args([&"import", &"--raft-dir", &raft_dir, &"--db", &new]);
+    for kib in [0, 16, 100, 400] {
+        let ran = denied::with_small_files(kib, true, &binaries::tool(), &line).await.expect(1);
+        assert!(ran.stderr.contains("File too large"), "{kib} KiB: {}", ran.stderr);
+        assert_eq!(folder::names(&raft_dir).len(), 3, "{kib} KiB: {:?}", folder::names(&raft_dir));
+        assert_eq!(export_folder(&raft_dir).await, before, "{kib} KiB");
+
+        let killed = denied::with_small_files(kib, false, &binaries::tool(), &line).await;
+        assert_ne!(killed.code, Some(0), "{kib} KiB");
+        assert_eq!(export_folder(&raft_dir).await, before, "{kib} KiB, killed");
+    }
+    import(&raft_dir, &new).await;
+}
+
+#[tokio::test]
+async fn an_import_onto_a_full_file_system_leaves_the_old_store() {
+    let temp = tempfile::tempdir().unwrap();
+    let (mount, old, new) = (temp.path().join("mount"), temp.path().join("old"), temp.path().join("new"));
+    fs::create_dir(&mount).unwrap();
+    generate::write(&old, 50, 20);
+    generate::write(&new, 40_000, 100);
+    let script = r#"
+        tool=$1 mount=$2 old=$3 new=$4
+        mount -t tmpfs -o size=3m tmpfs "$mount"
+        "$tool" import --raft-dir "$mount/meta" "$old" 2>/dev/null
+        "$tool" export --raft-dir "$mount/meta" "$old.before" 2>/dev/null
+        code=0; "$tool" import --raft-dir "$mount/meta" "$new" || code=$?
+        "$tool" export --raft-dir "$mount/meta" "$old.after" 2>/dev/null
+        ls "$mount/meta"
+        exit $code
+    "#;
+    let line = args([&binaries::tool(), &mount, &old, &new]);
+    let Some(ran) = denied::with_own_mounts(script, &line).await else { return };
+    let ran = ran.expect(1);
+    assert!(ran.stderr.contains("No space left on device"), "{}", ran.stderr);
+    assert_eq!(ran.lines().len(), 3, "LOCK, CURRENT and one generation: {}", ran.stdout);
+    let read = |name| fs::read_to_string(temp.path().join(name)).unwrap();
+    assert_eq!(read("old.after"), read("old.before"));
+}
+
+#[tokio::test]
+async fn an_export_onto_a_full_file_system_keeps_the_older_backup() {
+    let temp = tempfile::tempdir().unwrap();
+    let (raft_dir, mount, seed) = (temp.path().join("meta"), temp.path().join("mount"), temp.path().join("seed"));
+    fs::create_dir(&mount).unwrap();
+    generate::write(&seed, 5_000, 100);
+    import(&raft_dir, &seed).await;
+    let server = Server::start(Settings::of(&raft_dir)).await;
+    let script = r#"
+        tool=$1 mount=$2 grpc=$3
+        mount -t tmpfs -o size=400k tmpfs "$mount"
+        echo "the older backup" > "$mount/backup"
+        code=0; "$tool" export --grpc-api-address "$grpc" --db "$mount/backup" || code=$?
+        ls -A "$mount"
+        cat "$mount/backup"
+        exit $code
+    "#;
+    let line = args([&binaries::tool(), &mount, &server.grpc_address()]);
+    let Some(ran) = denied::with_own_mounts(script, &line).await else { return };
+    let ran = ran.expect(1);
+    assert!(ran.stderr.contains("No space left on device"), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "backup\nthe older backup\n");
+}

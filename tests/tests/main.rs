@@ -1,0 +1,21 @@
+//! What operators and clients see of the real programs: processes, sockets, files and signals.
+
+mod bad_backups;
+mod bad_folders;
+mod chunks;
+mod compaction;
+mod config;
+mod crash;
+mod export_file;
+mod export_while_writing;
+mod full_disk;
+mod interrupted_import;
+mod kv;
+mod memory;
+mod new_cluster;
+mod protocol;
+mod restore;
+mod status;
+mod stop;
+mod tail;
+mod usage;

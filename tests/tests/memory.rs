@@ -1,0 +1,38 @@
+//! Memory does not grow with the data: an import and both kinds of export stay below the same bound, whatever the size.
+
+use integration_tests::{
+    generate,
+    server::{Server, Settings},
+    tool::{Ran, metactl_measured},
+};
+
+const MIB: u64 = 1024 * 1024;
+const BOUND: u64 = 100 * MIB;
+
+#[track_caller]
+fn assert_small(what: &str, (ran, peak): (Ran, u64)) {
+    ran.expect(0);
+    assert!(peak > 0 && peak < BOUND, "{what} took {} MiB", peak / MIB);
+}
+
+#[tokio::test]
+async fn import_and_exports_of_a_hundred_thousand_keys_take_little_memory() {
+    let temp = tempfile::tempdir().unwrap();
+    let (raft_dir, seed) = (temp.path().join("meta"), temp.path().join("seed.ndjson"));
+    generate::write(&seed, 100_000, 128);
+    assert_small("the import", metactl_measured([&"import", &"--raft-dir", &raft_dir, &"--db", &seed]).await);
+    let (offline, online) = (temp.path().join("offline.ndjson"), temp.path().join("online.ndjson"));
+    let by_folder = metactl_measured([&"export", &"--raft-dir", &raft_dir, &"--db", &offline]).await;
+    assert_small("the export of the folder", by_folder);
+
+    let server = Server::start(Settings::of(&raft_dir)).await;
+    let by_grpc = metactl_measured([&"export", &"--grpc-api-address", &server.grpc_address(), &"--db", &online]).await;
+    assert_small("the export over gRPC", by_grpc);
+    assert!(server.peak_memory() < BOUND, "the server took {} MiB", server.peak_memory() / MIB);
+
+    let keys = |path| -> usize {
+        let text = std::fs::read_to_string(path).unwrap();
+        text.lines().filter(|line| line.contains("{\"GenericKV\":")).count()
+    };
+    assert_eq!((keys(&offline), keys(&online)), (100_000, 100_000));
+}
