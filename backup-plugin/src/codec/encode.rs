@@ -1,8 +1,9 @@
 //! One record into one line of text, in the field order of the format: what today's writers write, byte for byte.
 
 use serde::Serialize;
+use serde_json::Serializer;
 
-use super::SEQUENCE_KEY;
+use super::{SEQUENCE_KEY, bytes::Compact};
 use crate::record::{LogEntry, LogId, Node, Record, SeqV, StateRecord, StoredMembership, Vote};
 
 /// Appends one line to `out`, without a newline.
@@ -39,7 +40,8 @@ fn state_line(record: &StateRecord) -> StateLine<'_> {
 
 fn write(out: &mut Vec<u8>, tree: &str, record: &impl Serialize) {
     // A Vec takes every byte, and no record has a map key that JSON cannot write: there is nothing left to fail.
-    serde_json::to_writer(out, &(tree, record)).expect("a record is always written");
+    let mut serializer = Serializer::with_formatter(out, Compact);
+    (tree, record).serialize(&mut serializer).expect("a record is always written");
 }
 
 const RAFT_LOG: &str = "raft_log";

@@ -3,6 +3,7 @@
 //! One line in, one record out, without the newline. Knows nothing of files, of the order of lines, or of what they mean together.
 //! Commands inside log entries pass through undecoded.
 
+mod bytes;
 mod decode;
 mod encode;
 mod tree;

@@ -22,7 +22,8 @@ pub fn lines<V: BackupView>(view: &V) -> io::Result<impl Iterator<Item = io::Res
     let head = head(&view.hard_state()?).into_iter().map(Ok);
     let log = view.log_entries().map(|entry| entry.map(Record::LogEntry));
     let state = view.state_records().map(|record| record.map(Record::State));
-    Ok(head.chain(log).chain(state).map(|record| line(&record?)))
+    let mut buffer = Vec::new();
+    Ok(head.chain(log).chain(state).map(move |record| line(&record?, &mut buffer)))
 }
 
 fn head(hard_state: &HardState) -> [Record; 5] {
@@ -35,9 +36,10 @@ fn head(hard_state: &HardState) -> [Record; 5] {
     ]
 }
 
-fn line(record: &Record) -> io::Result<String> {
-    let mut text = Vec::new();
-    codec::encode(record, &mut text);
+/// Encodes into `text`, which is kept from line to line so that no line pays for growing it.
+fn line(record: &Record, text: &mut Vec<u8>) -> io::Result<String> {
+    text.clear();
+    codec::encode(record, text);
     if text.len() > MAX_LINE_BYTES {
         let start = String::from_utf8_lossy(&text[..80]).into_owned();
         return Err(io::Error::new(
@@ -45,7 +47,7 @@ fn line(record: &Record) -> io::Result<String> {
             format!("a record takes a line of {} bytes, above the limit of {MAX_LINE_BYTES}: {start}…", text.len()),
         ));
     }
-    String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    String::from_utf8(text.clone()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 #[cfg(test)]

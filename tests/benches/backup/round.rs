@@ -1,0 +1,108 @@
+//! One round: every job once, floors and programs in turn, so that whatever else the machine does falls on all of them alike.
+
+use std::{
+    fs::{self, File},
+    io::{BufRead, BufReader},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    floor::Floor,
+    process::{self, Memory, Taken},
+    server::{Ports, Server},
+};
+
+/// The programs that are measured.
+pub struct Programs {
+    pub server: PathBuf,
+    pub tool: PathBuf,
+    /// This one, for the floors.
+    pub floors: PathBuf,
+}
+
+/// What is measured: a backup file, and how much is in it.
+pub struct Backup {
+    pub path: PathBuf,
+    pub keys: u64,
+    pub bytes: u64,
+}
+
+/// What each job took.
+pub struct Round {
+    pub write: Taken,
+    pub hash: Taken,
+    pub ingest: Taken,
+    pub iterate: Taken,
+    pub import: Taken,
+    pub import_cluster: Taken,
+    pub export: Taken,
+    pub start: Taken,
+    /// The client.
+    pub stream: Taken,
+    /// The server, before and after it streamed.
+    pub before: Memory,
+    pub after: Memory,
+}
+
+/// Runs every job in a folder inside `dir`, which is gone afterwards.
+pub fn run(programs: &Programs, backup: &Backup, ports: Ports, dir: &Path) -> Result<Round> {
+    let dir = tempfile::tempdir_in(dir)?;
+    let at = |name: &str| dir.path().join(name);
+    let floor = |floor: &Floor| process::measure(&mut floor.command(&programs.floors));
+    let (same, cluster) = (at("same-node"), at("cluster"));
+
+    let write = floor(&Floor::Write { file: at("written"), bytes: backup.bytes })?;
+    fs::remove_file(at("written"))?;
+    let import = process::measure(&mut tool(programs, "import", &same, &backup.path))?;
+    let hash = floor(&Floor::Hash { file: backup.path.clone() })?;
+    let member = format!("1=127.0.0.1:{}", ports.raft);
+    let mut import_cluster = tool(programs, "import", &cluster, &backup.path);
+    import_cluster.args(["--id", "1", "--initial-cluster", &member]);
+    let import_cluster = process::measure(&mut import_cluster)?;
+    let ingest = floor(&Floor::Ingest { table: at("table"), keys: backup.keys })?;
+
+    let export = process::measure(&mut tool(programs, "export", &same, &at("export")))?;
+    check_export(&at("export"), backup)?;
+    fs::remove_file(at("export"))?;
+    let iterate = floor(&Floor::Iterate { table: at("table"), keys: backup.keys })?;
+
+    let (server, seconds) = Server::start(&programs.server, &cluster, ports)?;
+    let before = server.memory();
+    let stream = process::measure(
+        Command::new(&programs.tool)
+            .args(["export", "--grpc-api-address", &ports.grpc_address()])
+            .arg("--db")
+            .arg(at("stream")),
+    )?;
+    let after = server.memory();
+    check_export(&at("stream"), backup)?;
+
+    let start = Taken { seconds, peak_kib: before.peak_kib };
+    Ok(Round { write, hash, ingest, iterate, import, import_cluster, export, start, stream, before, after })
+}
+
+fn tool(programs: &Programs, command: &str, raft_dir: &Path, file: &Path) -> Command {
+    let mut tool = Command::new(&programs.tool);
+    tool.arg(command).arg("--raft-dir").arg(raft_dir).arg("--db").arg(file);
+    tool
+}
+
+/// A fast export that lost a key is not measured but refused.
+fn check_export(path: &Path, backup: &Backup) -> Result<()> {
+    let keys = || -> Result<u64> {
+        let mut file = BufReader::with_capacity(1024 * 1024, File::open(path)?);
+        let mut line = Vec::new();
+        let mut keys = 0;
+        while file.read_until(b'\n', &mut line)? > 0 {
+            keys += u64::from(line.starts_with(br#"["state_machine/0",{"GenericKV""#));
+            line.clear();
+        }
+        Ok(keys)
+    };
+    let keys = keys().with_context(|| format!("cannot read the export {}", path.display()))?;
+    ensure!(keys == backup.keys, "the export {} has {keys} keys instead of {}", path.display(), backup.keys);
+    Ok(())
+}
