@@ -1,14 +1,15 @@
 //! Real exports through the real store: imported, exported from the folder, and compared line by line.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use backup_plugin::{
     cluster::MemberList,
     export,
     import::{self, ImportOptions},
+    source::BackupSource as _,
 };
 
-use super::{offline::OfflineBackup, target::StoreTarget};
+use super::{offline::OfflineBackup, source::NodeSource, target::StoreTarget};
 use crate::{command::fixtures, state::StateOptions, store::Store};
 
 fn import_into(dir: &Path, text: &str, options: &ImportOptions) {
@@ -79,6 +80,32 @@ fn a_tail_is_applied_from_a_state_and_from_nothing() {
             exported.iter().map(String::as_str).filter(|line| line.starts_with("[\"state_machine")).collect();
         assert_eq!(state, expected);
     }
+}
+
+#[tokio::test]
+async fn a_node_that_has_applied_nothing_exports_its_whole_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let text: String = fixtures::text("v004-tail.ndjson")
+        .lines()
+        .filter(|line| !line.starts_with("[\"state_machine"))
+        .map(|line| if line.contains("\"Committed\"") { "[\"raft_log\",{\"Committed\":null}]" } else { line })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    import_into(dir.path(), &text, &faithful());
+
+    let store = Store::open(dir.path(), StateOptions::default()).unwrap();
+    let (log, state) = (store.log.clone(), store.state.clone());
+    let source = NodeSource::new(log, state, store.pins().clone(), Duration::from_secs(60));
+    let view = source.pin().await.unwrap();
+    assert_eq!(store.state.view().last_applied(), None);
+    let online: Vec<_> = export::lines(&view).unwrap().map(Result::unwrap).collect();
+    store.log.close().unwrap();
+    drop((view, source, store));
+    assert_eq!(online, exported(dir.path()));
+
+    let twin = tempfile::tempdir().unwrap();
+    import_into(twin.path(), &(online.join("\n") + "\n"), &faithful());
+    assert_eq!(exported(twin.path()), online);
 }
 
 #[test]
