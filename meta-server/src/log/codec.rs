@@ -4,13 +4,15 @@
 use std::io;
 
 use backup_plugin::record;
-use openraft::EmptyNode;
 use serde::{Deserialize, Serialize};
 
 use super::error::{corrupt, failed};
 use crate::{
     command::LogCommand,
-    raft::types::{Entry, EntryPayload, Membership, log_id, record_log_id},
+    raft::{
+        convert,
+        types::{Entry, EntryPayload, log_id, record_log_id},
+    },
 };
 
 /// `C` is `&LogCommand` on the way out and `LogCommand` on the way in.
@@ -30,7 +32,7 @@ enum StoredPayload<C> {
 pub(super) fn encode(entry: &Entry) -> io::Result<Vec<u8>> {
     let payload = match &entry.payload {
         EntryPayload::Blank => StoredPayload::Blank,
-        EntryPayload::Membership(membership) => StoredPayload::Membership(stored_membership(membership)),
+        EntryPayload::Membership(membership) => StoredPayload::Membership(convert::record_membership(membership)),
         EntryPayload::Normal(command) => StoredPayload::Normal(command),
     };
     let stored = StoredEntry { log_id: record_log_id(entry.log_id), payload };
@@ -46,21 +48,13 @@ pub(super) fn decode(index: u64, bytes: &[u8]) -> io::Result<Entry> {
     }
     let payload = match stored.payload {
         StoredPayload::Blank => EntryPayload::Blank,
-        StoredPayload::Membership(membership) => EntryPayload::Membership(raft_membership(membership)),
+        StoredPayload::Membership(membership) => {
+            let tried = format!("decode the membership in log entry {index}");
+            EntryPayload::Membership(convert::membership(&membership).map_err(failed(tried))?)
+        }
         StoredPayload::Normal(command) => EntryPayload::Normal(command),
     };
     Ok(Entry { log_id: log_id(stored.log_id), payload })
-}
-
-fn stored_membership(membership: &Membership) -> record::Membership {
-    record::Membership {
-        configs: membership.get_joint_config().clone(),
-        nodes: membership.nodes().map(|(id, EmptyNode {})| (*id, record::NoAddress {})).collect(),
-    }
-}
-
-fn raft_membership(membership: record::Membership) -> Membership {
-    Membership::new_with_defaults(membership.configs, membership.nodes.into_keys())
 }
 
 #[cfg(test)]
@@ -68,7 +62,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::{command::Command, log::testing::id};
+    use crate::{command::Command, log::testing::id, raft::types::Membership};
 
     #[test]
     fn every_payload_comes_back_as_it_was() {

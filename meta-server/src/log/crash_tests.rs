@@ -16,12 +16,15 @@ use super::{
     LogDb,
     files::{Hooks, SEGMENT},
     open,
-    testing::{copy_folder, entry, id},
+    testing::{all_entries, copy_folder, entry, id, truncate_after},
 };
 use crate::raft::types::{Entry, LogId, Vote};
 
 /// Small, so that segments are reused often. A leaf of 17 small entries is far below a quarter of it.
 const SMALL_SEGMENT: usize = 64 << 10;
+
+/// How often the power fails while a log is opened.
+const POWER_CUTS: usize = 12;
 
 /// The unit that a disk writes whole.
 const SECTOR: usize = 512;
@@ -46,12 +49,17 @@ impl Image {
         Self { db: Arc::new(db.into_iter().next().unwrap().1), others: Arc::new(others) }
     }
 
-    fn open(&self, segment: usize) -> io::Result<(TempDir, LogDb)> {
+    fn unpack(&self) -> TempDir {
         let dir = TempDir::new().unwrap();
         fs::write(dir.path().join("db"), &*self.db).unwrap();
         for (name, bytes) in self.others.iter() {
             fs::write(dir.path().join(name), bytes).unwrap();
         }
+        dir
+    }
+
+    fn open(&self, segment: usize) -> io::Result<(TempDir, LogDb)> {
+        let dir = self.unpack();
         open(dir.path(), segment, Hooks::default()).map(|log| (dir, log))
     }
 
@@ -124,7 +132,7 @@ impl Answered {
                 for _ in 0..random.random_range(0..40) {
                     self.entries.pop_last();
                 }
-                log.truncate_after_blocking(self.last()).unwrap();
+                truncate_after(log, self.last()).unwrap();
             }
             2 if !self.entries.is_empty() => {
                 let purged = self.entries.values().nth(random.random_range(0..self.entries.len())).unwrap().log_id;
@@ -146,14 +154,14 @@ impl Answered {
     }
 
     fn check_equal(&self, log: &LogDb) {
-        assert!(log.iter(0..u64::MAX).map(Result::unwrap).eq(self.entries.values().cloned()));
+        assert!(all_entries(log).iter().eq(self.entries.values()));
         assert_eq!((log.last_log_id(), log.purged(), log.state().vote), (self.last(), self.purged, self.vote));
     }
 }
 
 /// A crash between two answers: what both have must be there, and nothing that neither has.
 fn check_between(log: &LogDb, before: &Answered, after: &Answered) {
-    let found: BTreeMap<_, _> = log.iter(0..u64::MAX).map(Result::unwrap).map(|e| (e.log_id.index, e)).collect();
+    let found: BTreeMap<_, _> = all_entries(log).into_iter().map(|e| (e.log_id.index, e)).collect();
     for (index, entry) in &before.entries {
         if after.entries.get(index) == Some(entry) {
             assert_eq!(found.get(index), Some(entry), "an answered entry is lost");
@@ -212,6 +220,39 @@ fn any_part_of_what_was_written_later_takes_nothing_that_was_answered() {
 }
 
 #[test]
+fn a_power_cut_while_a_killed_purge_is_finished_takes_nothing_that_was_answered() {
+    let trail = Arc::new(Mutex::new(Trail::default()));
+    let dir = TempDir::new().unwrap();
+    let log = open(dir.path(), SMALL_SEGMENT, Hooks::default()).unwrap();
+    let mut random = StdRng::seed_from_u64(3);
+    let entries: Vec<_> = (0..3000).map(|index| entry(1, index, random.random_range(0..400))).collect();
+    let kept = entries[2950..].to_vec();
+    let vote = Some(Vote::new(7, 1));
+    log.append_blocking(entries).unwrap();
+    log.update_state_blocking(|state| state.vote = vote).unwrap();
+    log.close().unwrap();
+    let log = open(dir.path(), SMALL_SEGMENT, recorded(&trail)).unwrap();
+    log.purge_blocking(id(1, 2949)).unwrap();
+    let purge = std::mem::take(&mut trail.lock().unwrap().flushed);
+    let (_, killed) = &purge[purge.len() / 10];
+
+    let killed = killed.unpack();
+    let reopened = open::open(killed.path(), SMALL_SEGMENT, |files| {
+        trail.lock().unwrap().synced = Image::take(killed.path());
+        files.hooks = recorded(&trail);
+    });
+    reopened.unwrap().close().unwrap();
+    let flushed = std::mem::take(&mut trail.lock().unwrap().flushed);
+    assert!(!flushed.is_empty());
+    for cut in 0..POWER_CUTS {
+        let (synced, flushed) = &flushed[cut * flushed.len() / POWER_CUTS];
+        let (_dir, copy) = synced.torn(flushed, &mut random).open(SMALL_SEGMENT).unwrap();
+        assert_eq!(all_entries(&copy), kept);
+        assert_eq!((copy.state().vote, copy.purged()), (vote, Some(id(1, 2949))));
+    }
+}
+
+#[test]
 fn a_kill_while_requests_wait_loses_nothing_that_was_answered_and_tears_nothing() {
     let dir = TempDir::new().unwrap();
     let slow =
@@ -238,7 +279,7 @@ fn a_kill_while_requests_wait_loses_nothing_that_was_answered_and_tears_nothing(
     for (copy, answered) in copies {
         let log = LogDb::open(copy.path()).unwrap();
         assert!(log.last_log_id() >= answered.map(|index| id(1, index)), "{answered:?}: {:?}", log.last_log_id());
-        for found in log.iter(0..u64::MAX).map(Result::unwrap) {
+        for found in all_entries(&log) {
             assert_eq!(found, entry(1, found.log_id.index, 3000));
         }
     }

@@ -101,11 +101,6 @@ impl LogDb {
         wait_async(|done| self.submit_truncate(last, done)).await
     }
 
-    /// [`LogDb::truncate_after`] for a thread that may block.
-    pub fn truncate_after_blocking(&self, last: Option<LogId>) -> io::Result<()> {
-        wait(|done| self.submit_truncate(last, done))
-    }
-
     /// Removes every entry up to `upto` and its space on disk; the log then starts after it, even when it never had it.
     pub async fn purge(&self, upto: LogId) -> io::Result<()> {
         wait_async(|done| self.submit_purge(upto, done)).await

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::{
     LogDb,
-    testing::{entry, id},
+    testing::{all_entries, entry, id, truncate_after},
 };
 use crate::raft::types::{Entry, LogId, Vote};
 
@@ -71,12 +71,12 @@ impl Model {
                     self.entries.pop_last();
                 }
                 self.term += 1;
-                log.truncate_after_blocking(self.last()).unwrap();
+                truncate_after(log, self.last()).unwrap();
             }
             Step::TruncateAll => {
                 self.entries.clear();
                 self.term += 1;
-                log.truncate_after_blocking(None).unwrap();
+                truncate_after(log, None).unwrap();
             }
             Step::Purge { count } => {
                 let first = self.entries.first_key_value().map(|(index, _)| *index);
@@ -106,8 +106,7 @@ impl Model {
         assert_eq!(log.first_index(), self.entries.keys().next().copied());
         let state = log.state();
         assert_eq!((state.vote, state.committed), (self.vote, self.committed));
-        let all: Vec<_> = log.iter(0..u64::MAX).map(Result::unwrap).collect();
-        assert_eq!(all, self.entries.values().cloned().collect::<Vec<_>>());
+        assert_eq!(all_entries(log), self.entries.values().cloned().collect::<Vec<_>>());
         for (index, entry) in self.entries.iter().step_by(7) {
             assert_eq!(log.read(*index..index + 1, 0).unwrap(), std::slice::from_ref(entry));
             let two = self.entries.range(index..).take(2).map(|(_, entry)| entry.clone()).collect::<Vec<_>>();

@@ -25,14 +25,14 @@ pub(super) fn open(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files))
     let log = files.tree("raft_log")?;
     let state_tree = files.tree("raft_state")?;
     let state = RaftState::read(|key| state_tree.get(key).map_err(failed(format!("read `{key}` of the Raft state"))))?;
-    let view = recover(&log, state).map_err(failed(format!("open the log in {}", dir.display())))?;
+    // What a killed process wrote last may not be on disk yet, and nothing may be written over before it is.
     files.sync()?;
     prepare(&mut files);
 
     let disk = Disk { db: files.db(), log: log.clone() };
     let (requests, received) = mpsc::channel();
     let shared = Arc::new(Shared {
-        view: Mutex::new(view),
+        view: Mutex::default(),
         requests: Mutex::new(Some(requests)),
         disk: RwLock::new(Some(disk)),
     });
@@ -40,7 +40,9 @@ pub(super) fn open(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files))
         let shared = Arc::clone(&shared);
         Box::new(move |request| shared.view().tail.evict(request))
     };
-    let writer = Writer::new(files, log, state_tree, segment, on_durable);
+    let mut writer = Writer::new(files, log.clone(), state_tree, segment, on_durable);
+    let view = recover(&mut writer, &log, state).map_err(failed(format!("open the log in {}", dir.display())))?;
+    *shared.view() = view;
     let writer = thread::Builder::new()
         .name("raft-log".to_owned())
         .spawn(move || writer.run(&received))
@@ -48,11 +50,12 @@ pub(super) fn open(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files))
     Ok(LogDb { inner: Arc::new(Inner { shared, writer: Mutex::new(Some(writer)) }) })
 }
 
-/// Finishes a purge and drops an entry that is not whole at the end of the log; checks that the rest has no hole.
-fn recover(log: &Tree, state: RaftState) -> io::Result<View> {
+/// Finishes a purge and drops an entry that is not whole at the end of the log; checks that the rest has no hole. A purge
+/// may have left far more than one sync may cover, so the writer removes it.
+fn recover(writer: &mut Writer, log: &Tree, state: RaftState) -> io::Result<View> {
     let mut first = 0;
     if let Some(purged) = state.purged {
-        remove(log, 0, purged.index)?;
+        writer.remove(0..=purged.index, false)?;
         first = purged.index + 1;
     }
     let mut before = state.purged.map(|purged| purged.index);
@@ -82,17 +85,10 @@ fn recover(log: &Tree, state: RaftState) -> io::Result<View> {
     }
     if let Some(torn) = torn {
         tracing::info!(index = torn, "the last log entry was never written whole, dropping it");
-        remove(log, torn, torn)?;
+        writer.remove(torn..=torn, true)?;
     }
+    writer.sync()?;
     let last = last.map(|last| codec::decode(last.index, &last.bytes)).transpose()?;
     let last = last.map(|entry| entry.log_id).or(state.purged);
     Ok(View { first, last, state, ..View::default() })
-}
-
-fn remove(log: &Tree, from: u64, to: u64) -> io::Result<()> {
-    let tried = || failed(format!("remove log entries {from} to {to}"));
-    for key in log.range(pieces::keys(from..=to)).keys() {
-        log.remove(key.map_err(tried())?).map_err(tried())?;
-    }
-    Ok(())
 }

@@ -59,11 +59,12 @@ impl LogDb {
         Some(entries)
     }
 
-    /// The entries in `range`, as far as the log has them now, with constant memory. Ends with an error when one of them is
-    /// gone before it is reached; one that was replaced by then is read as it is then.
+    /// The entries from the start of `range` on, up to the last one the log has now, with constant memory. Ends with an error
+    /// when the first is purged already, or one of them is gone before it is reached: what is given has no hole. One that was
+    /// replaced by then is read as it is then.
     pub fn iter(&self, range: Range<u64>) -> LogIter {
-        let Range { start, end } = self.view().clamp(&range);
-        LogIter { log: self.clone(), next: start, end, ahead: VecDeque::new() }
+        let end = range.end.min(self.view().end());
+        LogIter { log: self.clone(), next: range.start, end, ahead: VecDeque::new() }
     }
 
     /// The id of the entry at `index`; `None` when the log does not have it. May read the disk.
@@ -109,12 +110,15 @@ pub struct LogIter {
 
 impl LogIter {
     fn read_ahead(&mut self) -> io::Result<()> {
-        self.ahead = self.log.read(self.next..self.end, ITER_BYTES)?.into();
-        match self.ahead.front() {
-            Some(entry) if entry.log_id.index == self.next => Ok(()),
+        let entries = self.log.read(self.next..self.end, ITER_BYTES)?;
+        match entries.first() {
+            Some(entry) if entry.log_id.index == self.next => {
+                self.ahead = entries.into();
+                Ok(())
+            }
             _ => Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("log entry {} was removed before it could be read", self.next),
+                format!("log entry {} is not in the log, which starts at {}", self.next, self.log.view().first),
             )),
         }
     }

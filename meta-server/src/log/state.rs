@@ -6,7 +6,10 @@ use backup_plugin::record;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::error::{corrupt, failed};
-use crate::raft::types::{LeaderId, LogId, Vote, log_id, record_log_id};
+use crate::raft::{
+    convert,
+    types::{LogId, Vote, log_id, record_log_id},
+};
 
 /// The values beside the log, each stored under a key of its own, as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,7 +57,7 @@ impl RaftState {
         let peers = (!self.peer_incarnations.is_empty()).then_some(&self.peer_incarnations);
         Ok([
             to_json(NODE_ID, self.node_id.as_ref())?,
-            to_json(VOTE, self.vote.map(stored_vote).as_ref())?,
+            to_json(VOTE, self.vote.map(convert::record_vote).as_ref())?,
             log_id_change(COMMITTED, self.committed)?,
             log_id_change(PURGED, self.purged)?,
             to_json(CLUSTER_ID, self.cluster_id.as_ref())?,
@@ -70,7 +73,7 @@ impl RaftState {
         let log_id_at = |key| io::Result::Ok(from_json::<record::LogId>(key, get(key)?)?.map(log_id));
         Ok(Self {
             node_id: from_json(NODE_ID, get(NODE_ID)?)?,
-            vote: from_json(VOTE, get(VOTE)?)?.map(raft_vote),
+            vote: from_json(VOTE, get(VOTE)?)?.map(convert::vote),
             committed: log_id_at(COMMITTED)?,
             purged: log_id_at(PURGED)?,
             cluster_id: from_json(CLUSTER_ID, get(CLUSTER_ID)?)?,
@@ -98,14 +101,4 @@ fn from_json<T: DeserializeOwned>(key: &str, bytes: Option<sled::IVec>) -> io::R
     serde_json::from_slice(&bytes)
         .map(Some)
         .map_err(|e| corrupt(format!("`{key}` of the Raft state cannot be read: {e}")))
-}
-
-fn stored_vote(vote: Vote) -> record::Vote {
-    let leader_id = record::LeaderId { term: vote.leader_id.term, node_id: vote.leader_id.node_id };
-    record::Vote { leader_id, committed: vote.committed }
-}
-
-fn raft_vote(vote: record::Vote) -> Vote {
-    let leader_id = LeaderId { term: vote.leader_id.term, node_id: vote.leader_id.node_id };
-    Vote { leader_id, committed: vote.committed }
 }

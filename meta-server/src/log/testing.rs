@@ -1,9 +1,10 @@
 //! Small helpers that the tests of the log share.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use openraft::vote::RaftLeaderId;
 
+use super::{LogDb, wait};
 use crate::{
     command::{Command, LogCommand},
     raft::types::{Entry, EntryPayload, LeaderId, LogId},
@@ -17,6 +18,16 @@ pub(crate) fn id(term: u64, index: u64) -> LogId {
 pub(crate) fn entry(term: u64, index: u64, size: usize) -> Entry {
     let cmd = Command::SetFeature { feature: "x".repeat(size), enable: index.is_multiple_of(2) };
     Entry { log_id: id(term, index), payload: EntryPayload::Normal(LogCommand { time_ms: Some(index), cmd }) }
+}
+
+/// Every entry that the log has.
+pub(crate) fn all_entries(log: &LogDb) -> Vec<Entry> {
+    log.iter(log.first_index().unwrap_or(u64::MAX)..u64::MAX).map(Result::unwrap).collect()
+}
+
+/// [`LogDb::truncate_after`] for a thread that may block.
+pub(crate) fn truncate_after(log: &LogDb, last: Option<LogId>) -> io::Result<()> {
+    wait(|done| log.submit_truncate(last, done))
 }
 
 /// Copies a folder as it is now, folders in it included.

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::{
     LogDb, pieces,
-    testing::{entry, id},
+    testing::{entry, id, truncate_after},
 };
 use crate::raft::types::{Entry, Vote};
 
@@ -34,7 +34,7 @@ fn what_would_break_the_log_is_refused_and_changes_nothing() {
     let cases = [
         (log.append_blocking(entries(5..6, 10)), "cannot append log entry T1-N1.5 after T1-N1.3"),
         (log.append_blocking(entries(3..4, 10)), "cannot append log entry T1-N1.3 after T1-N1.3"),
-        (log.truncate_after_blocking(Some(id(7, 2))), "cannot truncate the log after T7-N1.2: it has T1-N1.2 there"),
+        (truncate_after(&log, Some(id(7, 2))), "cannot truncate the log after T7-N1.2: it has T1-N1.2 there"),
         (
             log.update_state_blocking(|state| state.vote = Some(Vote::new(4, 1))),
             "cannot save vote <T4-N1:->: it is behind <T5-N1:->, which was saved before",
@@ -73,6 +73,25 @@ fn the_tail_in_memory_is_bounded_and_what_left_it_is_read_from_disk() {
     assert_eq!(log.read(0..3, 15_000).unwrap(), entries(0..1, 10_000));
     assert_eq!(log.read(0..2, u64::MAX).unwrap(), entries(0..2, 10_000));
     assert!(log.iter(0..3000).map(Result::unwrap).eq(entries(0..3000, 10_000)));
+}
+
+#[test]
+fn entries_are_not_given_from_behind_a_hole() {
+    let (_dir, log) = opened();
+    log.append_blocking(entries(0..9, 10)).unwrap();
+    log.purge_blocking(id(1, 4)).unwrap();
+    let message = "log entry 4 is not in the log, which starts at 5";
+    for range in [4..9, 4..5, 4..u64::MAX] {
+        let given: Vec<_> = log.iter(range.clone()).map(|entry| entry.map_err(|error| error.to_string())).collect();
+        assert_eq!(given, [Err(message.to_owned())], "{range:?}");
+    }
+    assert!(log.iter(5..u64::MAX).map(Result::unwrap).eq(entries(5..9, 10)));
+    assert!(log.iter(4..4).chain(log.iter(9..20)).next().is_none());
+
+    let running = log.iter(5..9);
+    log.purge_blocking(id(1, 12)).unwrap();
+    let given: Vec<_> = running.map(|entry| entry.map_err(|error| error.to_string())).collect();
+    assert_eq!(given, [Err("log entry 5 is not in the log, which starts at 13".to_owned())]);
 }
 
 #[test]

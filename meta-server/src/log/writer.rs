@@ -203,7 +203,7 @@ impl Writer {
     }
 
     /// Removes every piece in the range one by one, so that a crash leaves no hole: from the start, or from the end.
-    fn remove(&mut self, range: RangeInclusive<u64>, from_end: bool) -> io::Result<()> {
+    pub(super) fn remove(&mut self, range: RangeInclusive<u64>, from_end: bool) -> io::Result<()> {
         let tried = || failed(format!("remove log entries {} to {}", range.start(), range.end()));
         loop {
             let pieces = self.log.range(pieces::keys(range.clone())).keys();
@@ -248,7 +248,8 @@ impl Writer {
         if self.written < self.budget { Ok(()) } else { self.sync() }
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    /// Puts on disk what was written since the last sync.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.failure.is_none() && self.written > 0 {
             self.files.sync()?;
             self.written = 0;
