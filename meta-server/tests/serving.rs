@@ -282,6 +282,27 @@ async fn a_request_beyond_the_limits_is_refused_with_its_reason() {
     // The largest value there can be, although JSON makes several bytes of each of its own.
     let largest = vec![10; 1024 * 1024 - 1];
     client.upsert("k", &largest).await;
+
+    // Two bytes each on the wire, and a line of the log that no export could hold.
+    let operations = vec![pb::ConditionalOperation::default(); 1_000_000];
+    let txn = pb::TxnRequest { operations, ..Default::default() };
+    let refusal = client.rpc.transaction(client.with_token(txn)).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::InvalidArgument);
+    assert!(refusal.message().contains("too many steps"), "{}", refusal.message());
+
+    // A small request for a large reply: the writes in it are made, and that is said.
+    let get = Op::Get(pb::TxnGetRequest { key: "k".into() });
+    let count = Op::FetchIncreaseU64(pb::FetchIncreaseU64 { key: "n".into(), delta: 1, ..Default::default() });
+    let ops = [vec![get; 9_998], vec![count.clone()]].concat();
+    let txn = |ops: Vec<Op>| pb::TxnRequest {
+        if_then: ops.into_iter().map(|op| pb::TxnOp { request: Some(op) }).collect(),
+        ..Default::default()
+    };
+    let refusal = client.rpc.transaction(client.with_token(txn(ops))).await.unwrap_err();
+    assert_eq!(refusal.code(), Code::OutOfRange);
+    assert!(refusal.message().contains("its writes took effect"), "{}", refusal.message());
+    let reply = client.rpc.transaction(client.with_token(txn(vec![count]))).await.unwrap().into_inner();
+    assert!(matches!(&reply.responses[0].response, Some(OpReply::FetchIncreaseU64(n)) if n.before == 1), "{reply:?}");
     drop(client);
     server.shutdown().await;
 }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Once, Refusal, log::LogCheck, state::StateCheck, summary::RecordCounts};
+use super::{Once, Refusal, log::LogCheck, room::check_room, state::StateCheck, summary::RecordCounts};
 use crate::record::{HardState, Header, LogId, Record, StateRecord, Vote};
 
 /// Takes every record of an input, then tells what they come to.
@@ -47,6 +47,7 @@ impl Checks {
     /// Checks the record in `line` against those before it.
     pub(super) fn push(&mut self, line: u64, record: &Record) -> Result<(), Refusal> {
         self.counts.push(record);
+        check_room(record)?;
         match record {
             Record::Header(header) => self.header.set("header", line, header.clone()),
             Record::NodeId(id) => self.node_id.set("NodeId", line, *id),

@@ -15,6 +15,7 @@ mod options;
 mod origin;
 mod plan;
 mod refusal;
+mod room;
 mod state;
 mod summary;
 

@@ -3,8 +3,10 @@
 use crate::{
     cluster::Exhausted,
     codec::DecodeError,
-    record::{DATA_VERSION, LogId},
+    record::{DATA_VERSION, LogId, MAX_KEY_BYTES},
 };
+
+use super::room::LARGEST;
 
 /// What is wrong with a line, or with a file as a whole.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +40,7 @@ pub enum Refusal {
     LogWithoutState { purged: LogId },
 
     // Key-value records and nodes.
-    #[error("a key of {len} bytes: a key has 1 to {max} bytes", max = super::state::MAX_KEY)]
+    #[error("a key of {len} bytes: a key has 1 to {MAX_KEY_BYTES} bytes")]
     KeyLength { len: usize },
     #[error("seq 0: sequence numbers start at 1")]
     SeqZero,
@@ -68,6 +70,8 @@ pub enum Refusal {
     Above { name: &'static str, log_id: LogId, limit_name: &'static str, limit: LogId },
     #[error("{name} is {log_id}, but the log has {entry} there")]
     NotInLog { name: &'static str, log_id: LogId, entry: LogId },
+    #[error("{name} {value} leaves no room for those that come after it: the largest that is taken is {LARGEST}")]
+    NoRoom { name: &'static str, value: u64 },
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
 

@@ -5,10 +5,7 @@ use std::collections::BTreeSet;
 use roaring::RoaringTreemap;
 
 use super::{At, Once, Refusal, log::check_membership};
-use crate::record::{LogId, SeqV, StateRecord, StoredMembership};
-
-/// The longest key in bytes: what the store itself takes.
-pub(super) const MAX_KEY: usize = 65_000;
+use crate::record::{LogId, MAX_KEY_BYTES, SeqV, StateRecord, StoredMembership};
 
 #[derive(Debug, Default)]
 pub(super) struct StateCheck {
@@ -40,7 +37,7 @@ impl StateCheck {
 
     fn push_kv(&mut self, line: u64, key: &str, value: &SeqV) -> Result<(), Refusal> {
         let seq = value.seq;
-        if !(1..=MAX_KEY).contains(&key.len()) {
+        if !(1..=MAX_KEY_BYTES).contains(&key.len()) {
             return Err(Refusal::KeyLength { len: key.len() });
         }
         if seq == 0 {
@@ -75,8 +72,8 @@ impl StateCheck {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_KEY, StateCheck};
-    use crate::record::{Node, SeqV, StateRecord};
+    use super::StateCheck;
+    use crate::record::{MAX_KEY_BYTES, Node, SeqV, StateRecord};
 
     fn kv(key: &str, seq: u64) -> StateRecord {
         StateRecord::Kv { key: key.to_owned(), value: SeqV { seq, ..SeqV::default() } }
@@ -94,7 +91,7 @@ mod tests {
     #[test]
     fn records_that_can_not_be_are_refused() {
         let node = StateRecord::Node { id: 3, node: Node::default() };
-        let long = "k".repeat(MAX_KEY + 1);
+        let long = "k".repeat(MAX_KEY_BYTES + 1);
         let cases = [
             (vec![kv("", 1)], "1: a key of 0 bytes: a key has 1 to 65000 bytes"),
             (vec![kv(&long, 1)], "1: a key of 65001 bytes: a key has 1 to 65000 bytes"),
@@ -122,7 +119,7 @@ mod tests {
             vec![],
             vec![StateRecord::Sequence(0)],
             vec![StateRecord::Sequence(9), kv("b", 9), kv("a", 2)],
-            vec![kv(&"k".repeat(MAX_KEY), 1), kv("é", 2), StateRecord::Sequence(100)],
+            vec![kv(&"k".repeat(MAX_KEY_BYTES), 1), kv("é", 2), StateRecord::Sequence(100)],
         ];
         for records in cases {
             assert_eq!(check(&records), Ok(()));

@@ -4,6 +4,9 @@ use std::{fmt, net::Ipv6Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+/// The longest key of a record, in bytes. The shortest has one.
+pub const MAX_KEY_BYTES: usize = 65_000;
+
 /// Above this an `expire_at` is in milliseconds, otherwise in seconds.
 const MAX_SECONDS: u64 = 100_000_000_000;
 
@@ -39,6 +42,11 @@ impl SeqV {
     /// When this record expires, in milliseconds since 1970; `None`: never.
     pub fn expiry_ms(&self) -> Option<u64> {
         self.meta.and_then(|meta| meta.expire_at).map(expiry_ms)
+    }
+
+    /// Whether this record has expired at `time_ms`. At the very time of its expiry it still stands.
+    pub fn is_expired(&self, time_ms: u64) -> bool {
+        self.expiry_ms().is_some_and(|expiry_ms| expiry_ms < time_ms)
     }
 }
 
@@ -111,7 +119,18 @@ pub struct Node {
 
 #[cfg(test)]
 mod tests {
-    use super::Endpoint;
+    use super::{Endpoint, KvMeta, SeqV};
+
+    #[test]
+    fn a_record_expires_after_its_time() {
+        let expired = |expire_at, time_ms| {
+            let meta = Some(KvMeta { expire_at, proposed_at_ms: None });
+            SeqV { meta, ..SeqV::default() }.is_expired(time_ms)
+        };
+        assert!(!expired(None, u64::MAX));
+        assert!(!expired(Some(100), 100_000));
+        assert!(expired(Some(100), 100_001));
+    }
 
     #[test]
     fn endpoints_are_read_and_written_alike() {

@@ -1,9 +1,6 @@
-//! When records expire, and removing those that have. A record is expired once its time lies before that of an entry; at the
-//! very same time it still stands.
+//! When records expire by the time of an entry, and removing those that have. The rule itself is the record's.
 
 use std::io;
-
-use backup_plugin::record::SeqV;
 
 use super::StateStore;
 use crate::command::MetaSpec;
@@ -14,10 +11,6 @@ pub(super) fn clean<S: StateStore>(store: &mut S, time_ms: u64) -> io::Result<()
         store.remove(&key)?;
     }
     Ok(())
-}
-
-pub(super) fn is_expired(record: &SeqV, time_ms: u64) -> bool {
-    record.expiry_ms().is_some_and(|expiry| expiry < time_ms)
 }
 
 /// The expiry that a write asks for, as it was given.

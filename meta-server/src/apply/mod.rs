@@ -1,12 +1,14 @@
 //! What applying a command means: the rules of the format page, over whatever holds the state. Knows nothing of Raft or of disks.
 //!
 //! A command always applies; one whose conditions do not hold changes nothing and says so in its reply. The only error is a store
-//! that cannot be read or written, and that stops the node.
+//! that cannot be read or written, and that stops the node. What a reply holds is bounded, whatever the log asks for; the
+//! effects of a command do not depend on that.
 
 mod conditions;
 mod expiry;
 mod operations;
 mod reply;
+mod responses;
 mod transaction;
 mod writer;
 
@@ -22,6 +24,7 @@ use std::io;
 use backup_plugin::record::{Node, SeqV};
 
 pub use reply::{Applied, Change, ExecutedPath, KvTxnReply, NodeChange, OpResponse, TxnReply};
+pub use responses::MAX_REPLY_BYTES;
 use writer::Writer;
 
 use crate::command::{Command, LogCommand};
@@ -72,7 +75,7 @@ pub fn apply<S: StateStore>(store: &mut S, command: &LogCommand) -> io::Result<A
         }
         Command::SetFeature { .. } => Applied::None,
         Command::UpsertKV(upsert) => Applied::Kv(writer.upsert(upsert)?),
-        Command::Transaction(txn) => Applied::Txn(writer.transaction(txn)?),
-        Command::KvTransaction(txn) => Applied::KvTxn(writer.kv_transaction(txn)?),
+        Command::Transaction(txn) => writer.transaction(txn)?.map_or(Applied::ReplyTooLarge, Applied::Txn),
+        Command::KvTransaction(txn) => writer.kv_transaction(txn)?.map_or(Applied::ReplyTooLarge, Applied::KvTxn),
     })
 }

@@ -14,6 +14,8 @@ pub enum Applied {
     Node(NodeChange),
     Txn(TxnReply),
     KvTxn(KvTxnReply),
+    /// A transaction that was carried out, but whose responses are more than [`MAX_REPLY_BYTES`](super::MAX_REPLY_BYTES).
+    ReplyTooLarge,
 }
 
 /// A record before and after a command; both are the present record when the command did not match it.
@@ -128,6 +130,7 @@ impl fmt::Display for Applied {
                 write!(f, "ran branch {position}: {} responses", responses.len())
             }
             Applied::KvTxn(KvTxnReply { executed_branch: None, .. }) => f.write_str("ran no branch"),
+            Applied::ReplyTooLarge => f.write_str("ran: the responses are too large to keep"),
         }
     }
 }

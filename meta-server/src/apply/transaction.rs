@@ -1,18 +1,21 @@
-//! Which part of a transaction runs. Its operations run in order, each seeing what the ones before it wrote.
+//! Which part of a transaction runs. Its operations run in order, each seeing what the ones before it wrote; all of them run,
+//! even if there is more to answer than a reply may carry (`None`).
 
 use std::io;
 
 use super::{
     ExecutedPath, KvTxnReply, OpResponse, StateStore, TxnReply,
     conditions::{all_hold, expression_holds, predicate_holds},
+    responses::Responses,
     writer::Writer,
 };
 use crate::command::{KvTransaction, Transaction, TxnOp};
 
 impl<S: StateStore> Writer<'_, S> {
-    pub(super) fn transaction(&mut self, txn: &Transaction) -> io::Result<TxnReply> {
+    pub(super) fn transaction(&mut self, txn: &Transaction) -> io::Result<Option<TxnReply>> {
         let (path, operations) = self.choose(txn)?;
-        Ok(TxnReply { path, responses: self.run(operations)? })
+        let responses = self.run(operations, |writer, op| writer.operation(&op.request))?;
+        Ok(responses.map(|responses| TxnReply { path, responses }))
     }
 
     /// The first conditional operation whose predicate holds; otherwise `then` or `else`, whichever the conditions say. With
@@ -39,17 +42,25 @@ impl<S: StateStore> Writer<'_, S> {
         }
     }
 
-    fn run(&mut self, operations: &[TxnOp]) -> io::Result<Vec<OpResponse>> {
-        operations.iter().map(|op| self.operation(&op.request)).collect()
+    fn run<T>(
+        &mut self,
+        operations: &[T],
+        run: impl Fn(&mut Self, &T) -> io::Result<OpResponse>,
+    ) -> io::Result<Option<Vec<OpResponse>>> {
+        let mut responses = Responses::default();
+        for operation in operations {
+            responses.push(run(self, operation)?);
+        }
+        Ok(responses.finish())
     }
 
-    pub(super) fn kv_transaction(&mut self, txn: &KvTransaction) -> io::Result<KvTxnReply> {
+    pub(super) fn kv_transaction(&mut self, txn: &KvTransaction) -> io::Result<Option<KvTxnReply>> {
         for (position, branch) in (0..).zip(&txn.branches) {
             if predicate_holds(self.store, &branch.predicate)? {
-                let responses = branch.operations.iter().map(|op| self.kv_operation(op)).collect::<io::Result<_>>()?;
-                return Ok(KvTxnReply { executed_branch: Some(position), responses });
+                let responses = self.run(&branch.operations, Self::kv_operation)?;
+                return Ok(responses.map(|responses| KvTxnReply { executed_branch: Some(position), responses }));
             }
         }
-        Ok(KvTxnReply { executed_branch: None, responses: vec![] })
+        Ok(Some(KvTxnReply { executed_branch: None, responses: vec![] }))
     }
 }

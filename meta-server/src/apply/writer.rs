@@ -4,11 +4,7 @@ use std::io;
 
 use backup_plugin::record::{KvMeta, SeqV};
 
-use super::{
-    Change, StateStore,
-    expiry::{Expiry, is_expired},
-    reply::seq_of,
-};
+use super::{Change, StateStore, expiry::Expiry, reply::seq_of};
 use crate::command::{MatchSeq, UpsertKv, ValueOp};
 
 /// A store, and the time of the entry that is applied to it.
@@ -66,7 +62,7 @@ impl<'s, S: StateStore> Writer<'s, S> {
     fn write(&mut self, key: &str, data: Vec<u8>, expiry: Expiry) -> io::Result<Option<SeqV>> {
         let meta = KvMeta { expire_at: expiry.expire_at(self.time_ms), proposed_at_ms: Some(self.time_ms) };
         let record = SeqV { seq: self.store.next_seq(), meta: Some(meta), data };
-        if is_expired(&record, self.time_ms) {
+        if record.is_expired(self.time_ms) {
             self.store.remove(key)?;
             return Ok(None);
         }

@@ -1,10 +1,9 @@
 //! What a command may ask for: limits that are checked before it is proposed, so that whatever is in the log can be applied,
 //! stored and exported. Knows what a command names; nothing of what is stored.
 
-use super::{BooleanExpression, Command, Condition, KvOperation, Operation, Predicate, Target, ValueOp};
+use backup_plugin::record::MAX_KEY_BYTES;
 
-/// The longest key that can be stored.
-pub const MAX_KEY_BYTES: usize = 65_000;
+use super::{BooleanExpression, Command, Condition, KvOperation, Operation, Predicate, Target, ValueOp};
 
 /// What `PutSequential` adds to its prefix: 21 digits in groups of three, `_` between them.
 const SEQUENTIAL_SUFFIX_BYTES: usize = 27;
@@ -12,10 +11,20 @@ const SEQUENTIAL_SUFFIX_BYTES: usize = 27;
 /// How deep predicates may nest. An export writes each level as two levels of JSON, and readers of JSON stop at 128.
 const MAX_PREDICATE_DEPTH: usize = 32;
 
+/// What a step of a transaction counts for beside its keys and values, in bytes. The names and brackets that an export writes
+/// around an empty one are less than six times that, and six times is what a byte of a key may take there.
+const STEP_BYTES: usize = 64;
+
+/// The most steps of a transaction. All others wait while it is applied.
+const MAX_STEPS: usize = 10_000;
+
+/// How many steps it counts for to look through a prefix: that takes as long as there are keys.
+const PREFIX_STEPS: usize = 10;
+
 /// The limits of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// All keys and values of a request together, in bytes.
+    /// All keys and values of a request together, in bytes; each step of a transaction counts for 64 more.
     pub max_request_bytes: usize,
 }
 
@@ -38,6 +47,11 @@ pub enum LimitError {
     SequentialKeyTooLong { start: String, bytes: usize },
     #[error("the keys and values of the request are {bytes} bytes together; the limit is {limit}")]
     RequestTooLarge { bytes: usize, limit: usize },
+    #[error(
+        "the request has too many steps (operations, conditions, branches, groups of conditions; one that looks through a \
+         prefix counts for {PREFIX_STEPS}): the limit is {MAX_STEPS}; send several smaller requests"
+    )]
+    TooManySteps,
     #[error("the predicate of the request nests deeper than {MAX_PREDICATE_DEPTH} levels")]
     PredicateTooDeep,
 }
@@ -46,9 +60,13 @@ impl Limits {
     /// Checks a command that is about to be proposed.
     pub fn check(&self, command: &Command) -> Result<(), LimitError> {
         check_depth(command)?;
-        let mut bytes = 0;
+        let (mut bytes, mut steps) = (0, 0);
         for_each_part(command, &mut |part| {
             bytes += part.bytes();
+            steps += part.steps();
+            if steps > MAX_STEPS {
+                return Err(LimitError::TooManySteps);
+            }
             part.check_key()
         })?;
         if bytes > self.max_request_bytes {
@@ -74,6 +92,10 @@ enum Part<'a> {
     /// The prefix of a key that gets a number put after it.
     Numbered(&'a str),
     Value(&'a [u8]),
+    /// An operation, a condition, or what holds some: it costs time and space however short its keys are.
+    Step,
+    /// A step that looks at every key under a prefix.
+    PrefixStep,
 }
 
 impl Part<'_> {
@@ -81,6 +103,15 @@ impl Part<'_> {
         match self {
             Part::Written(text) | Part::Sought(text) | Part::Numbered(text) => text.len(),
             Part::Value(data) => data.len(),
+            Part::Step | Part::PrefixStep => STEP_BYTES,
+        }
+    }
+
+    fn steps(self) -> usize {
+        match self {
+            Part::Written(_) | Part::Sought(_) | Part::Numbered(_) | Part::Value(_) => 0,
+            Part::Step => 1,
+            Part::PrefixStep => PREFIX_STEPS,
         }
     }
 
@@ -106,7 +137,7 @@ fn start_of(key: &str) -> String {
 
 type Visit<'v, 'a> = &'v mut dyn FnMut(Part<'a>) -> Result<(), LimitError>;
 
-/// Calls `visit` with every key and value of the command, until it fails.
+/// Calls `visit` with every step, key and value of the command, until it fails.
 fn for_each_part<'a>(command: &'a Command, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     match command {
         Command::AddNode { .. } | Command::RemoveNode { .. } | Command::SetFeature { .. } => Ok(()),
@@ -122,6 +153,7 @@ fn for_each_part<'a>(command: &'a Command, visit: Visit<'_, 'a>) -> Result<(), L
         }
         Command::Transaction(txn) => {
             for branch in &txn.operations {
+                visit(Part::Step)?;
                 if let Some(predicate) = &branch.predicate {
                     visit_expression(predicate, visit)?;
                 }
@@ -137,6 +169,7 @@ fn for_each_part<'a>(command: &'a Command, visit: Visit<'_, 'a>) -> Result<(), L
         }
         Command::KvTransaction(txn) => {
             for branch in &txn.branches {
+                visit(Part::Step)?;
                 visit_predicate(&branch.predicate, visit)?;
                 for op in &branch.operations {
                     visit_kv_operation(op, visit)?;
@@ -148,6 +181,7 @@ fn for_each_part<'a>(command: &'a Command, visit: Visit<'_, 'a>) -> Result<(), L
 }
 
 fn visit_operation<'a>(operation: &'a Operation, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
+    visit(if matches!(operation, Operation::DeleteByPrefix { .. }) { Part::PrefixStep } else { Part::Step })?;
     match operation {
         Operation::Get { key } | Operation::Delete { key, .. } => visit(Part::Sought(key)),
         Operation::DeleteByPrefix { prefix } => visit(Part::Sought(prefix)),
@@ -165,6 +199,7 @@ fn visit_operation<'a>(operation: &'a Operation, visit: Visit<'_, 'a>) -> Result
 }
 
 fn visit_kv_operation<'a>(operation: &'a KvOperation, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
+    visit(if matches!(operation, KvOperation::DeleteByPrefix { .. }) { Part::PrefixStep } else { Part::Step })?;
     match operation {
         KvOperation::Get { key } => visit(Part::Sought(key)),
         KvOperation::Delete { target } => visit(Part::Sought(&target.key)),
@@ -183,6 +218,7 @@ fn visit_kv_operation<'a>(operation: &'a KvOperation, visit: Visit<'_, 'a>) -> R
 }
 
 fn visit_expression<'a>(expression: &'a BooleanExpression, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
+    visit(Part::Step)?;
     for sub in &expression.sub_expressions {
         visit_expression(sub, visit)?;
     }
@@ -194,7 +230,10 @@ fn visit_expression<'a>(expression: &'a BooleanExpression, visit: Visit<'_, 'a>)
 
 fn visit_predicate<'a>(predicate: &'a Predicate, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     match predicate {
-        Predicate::And(parts) | Predicate::Or(parts) => parts.iter().try_for_each(|part| visit_predicate(part, visit)),
+        Predicate::And(parts) | Predicate::Or(parts) => {
+            visit(Part::Step)?;
+            parts.iter().try_for_each(|part| visit_predicate(part, visit))
+        }
         Predicate::Leaf { key, target, .. } => {
             visit(Part::Sought(key))?;
             visit_target(target, visit)
@@ -204,13 +243,21 @@ fn visit_predicate<'a>(predicate: &'a Predicate, visit: Visit<'_, 'a>) -> Result
 
 fn visit_condition<'a>(condition: &'a Condition, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     visit(Part::Sought(&condition.key))?;
-    condition.target.as_ref().map_or(Ok(()), |target| visit_target(target, visit))
+    match &condition.target {
+        Some(target) => visit_target(target, visit),
+        None => visit(Part::Step),
+    }
 }
 
+/// A condition is the step that its target makes of it.
 fn visit_target<'a>(target: &'a Target, visit: Visit<'_, 'a>) -> Result<(), LimitError> {
     match target {
-        Target::Value(data) => visit(Part::Value(data)),
-        Target::Seq(_) | Target::KeysWithPrefix(_) => Ok(()),
+        Target::Value(data) => {
+            visit(Part::Step)?;
+            visit(Part::Value(data))
+        }
+        Target::Seq(_) => visit(Part::Step),
+        Target::KeysWithPrefix(_) => visit(Part::PrefixStep),
     }
 }
 
@@ -311,7 +358,8 @@ mod tests {
 
     #[test]
     fn a_request_is_measured_as_a_whole_and_an_imported_one_is_not() {
-        let limits = Limits { max_request_bytes: 10 };
+        // Two puts and a condition, and ten bytes.
+        let limits = Limits { max_request_bytes: 3 * STEP_BYTES + 10 };
         let put = |value: &str| {
             let op = |key: char| format!(r#"{{"request":{{"Put":{{"key":"{key}","value":{value}}}}}}}"#);
             let (a, b) = (op('a'), op('b'));
@@ -324,8 +372,68 @@ mod tests {
         };
         assert_eq!(limits.check(&put("[1,2,3]")), Ok(()));
         let large = put("[1,2,3,4]");
-        assert_eq!(limits.check(&large), Err(LimitError::RequestTooLarge { bytes: 12, limit: 10 }));
+        assert_eq!(limits.check(&large), Err(LimitError::RequestTooLarge { bytes: 204, limit: 202 }));
         assert_eq!(Limits::check_imported(&large), Ok(()));
+    }
+
+    /// Whatever its keys and values, a step costs something: none is free to be sent a million times.
+    #[test]
+    fn the_steps_of_a_transaction_are_counted() {
+        let txn = |parts: &str| {
+            let rest = [r#""condition":[]"#, r#""if_then":[]"#, r#""else_then":[]"#, r#""operations":[]"#];
+            let rest = rest.iter().filter(|field| !parts.starts_with(field.trim_end_matches("[]")));
+            let fields: Vec<&str> = rest.copied().chain([parts]).collect();
+            format!(r#"{{"Transaction":{{{}}}}}"#, fields.join(","))
+        };
+        let of = |before: &str, step: &str, after: &str| (txn(&format!("{before}[ITEMS]{after}")), step.to_owned());
+        let kv = |before: &str, step: &str, after: &str| {
+            (format!(r#"{{"KvTransaction":{{"branches":{before}[ITEMS]{after}}}}}"#), step.to_owned())
+        };
+        let group = r#""operations":[{"predicate":{"operator":0,"sub_expressions":"#;
+        let longest = r#"{"request":{"PutSequential":{"prefix":"","sequence_key":"s","value":[],"expires_at_ms":18446744073709551615,"ttl_ms":18446744073709551615}}}"#;
+        let put = r#"{"Put":{"target":{"key":"k","match_seq":18446744073709551615},"payload":{"value":[],"expire_at_ms":null,"ttl_ms":null}}}"#;
+        // Around the steps, a step, and the most that are taken.
+        let cases = [
+            (of(r#""if_then":"#, r#"{"request":{"Get":{"key":"k"}}}"#, ""), 10_000),
+            (of(r#""else_then":"#, longest, ""), 10_000),
+            (of(r#""if_then":"#, r#"{"request":{"DeleteByPrefix":{"prefix":""}}}"#, ""), 1_000),
+            (of(r#""condition":"#, r#"{"key":"","expected":0,"target":null}"#, ""), 10_000),
+            (of(r#""condition":"#, r#"{"key":"","expected":0,"target":{"Seq":0}}"#, ""), 10_000),
+            (of(r#""condition":"#, r#"{"key":"","expected":0,"target":{"Value":[]}}"#, ""), 10_000),
+            (of(r#""condition":"#, r#"{"key":"","expected":0,"target":{"KeysWithPrefix":0}}"#, ""), 1_000),
+            (of(r#""operations":"#, r#"{"predicate":null,"operations":[]}"#, ""), 10_000),
+            // The branch and the outer group are steps too.
+            (
+                of(
+                    group,
+                    r#"{"operator":0,"sub_expressions":[],"conditions":[]}"#,
+                    r#","conditions":[]},"operations":[]}]"#,
+                ),
+                9_998,
+            ),
+            (kv("", r#"{"predicate":{"Leaf":{"key":"","target":{"Seq":0},"op":"Eq"}},"operations":[]}"#, ""), 5_000),
+            (kv(r#"[{"predicate":{"Or":"#, r#"{"And":[]}"#, r#"},"operations":[]}]"#), 9_998),
+            (
+                kv(
+                    r#"[{"predicate":{"Or":"#,
+                    r#"{"Leaf":{"key":"","target":{"KeysWithPrefix":0},"op":"Eq"}}"#,
+                    r#"},"operations":[]}]"#,
+                ),
+                999,
+            ),
+            (kv(r#"[{"predicate":{"And":[]},"operations":"#, put, "}]"), 9_998),
+            (kv(r#"[{"predicate":{"And":[]},"operations":"#, r#"{"DeleteByPrefix":{"prefix":""}}"#, "}]"), 999),
+        ];
+        for ((around, step), most) in cases {
+            assert!(step.len() <= 6 * STEP_BYTES, "{step} makes more of an export line than it counts for");
+            let check = |count: usize| {
+                let command = command(&around.replace("ITEMS", &vec![step.as_str(); count].join(",")), "");
+                assert_eq!(Limits::check_imported(&command), Ok(()));
+                Limits::default().check(&command)
+            };
+            assert_eq!(check(most), Ok(()), "{most} of {step}");
+            assert_eq!(check(most + 1), Err(LimitError::TooManySteps), "{} of {step}", most + 1);
+        }
     }
 
     #[test]

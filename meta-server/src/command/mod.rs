@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 
 pub use condition::{BooleanExpression, Combine, Comparison, Condition, Predicate, Target};
 pub use kv_transaction::{KvBranch, KvOperation, KvPayload, KvTarget, KvTransaction};
-pub use limits::{LimitError, Limits, MAX_KEY_BYTES};
+pub use limits::{LimitError, Limits};
 pub use transaction::{ConditionalOperation, Operation, Transaction, TxnOp};
 pub use upsert::{MatchSeq, MetaSpec, Ttl, UpsertKv, ValueOp};
 

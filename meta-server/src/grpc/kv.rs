@@ -62,7 +62,7 @@ impl ReadRequest {
             ReadRequest::MGetKV { keys } => keys,
             ReadRequest::ListKV { prefix } => {
                 return Box::new(view.prefix(&prefix).filter_map(move |record| match record {
-                    Ok((_, value)) if expired(&value, now_ms) => None,
+                    Ok((_, value)) if value.is_expired(now_ms) => None,
                     Ok((key, value)) => Some(Ok(item(key.to_string(), Some(SeqV::clone(&value))))),
                     Err(error) => Some(Err(read_error(&error))),
                 }));
@@ -70,14 +70,9 @@ impl ReadRequest {
         };
         Box::new(keys.into_iter().map(move |key| {
             let value = view.get(&key).map_err(|error| read_error(&error))?;
-            Ok(item(key, value.filter(|value| !expired(value, now_ms))))
+            Ok(item(key, value.filter(|value| !value.is_expired(now_ms))))
         }))
     }
-}
-
-/// Expiry equal to the time stays, as it does when a log entry is applied.
-fn expired(value: &SeqV, now_ms: u64) -> bool {
-    value.expiry_ms().is_some_and(|expiry_ms| expiry_ms < now_ms)
 }
 
 fn item(key: String, value: Option<SeqV>) -> pb::StreamItem {
@@ -132,13 +127,5 @@ mod tests {
             WriteReply::of(change).encode().unwrap().data,
             r#"{"ident":null,"prev":null,"result":{"seq":2,"meta":{"proposed_at_ms":7},"data":[1]}}"#
         );
-    }
-
-    #[test]
-    fn a_record_expires_after_its_time() {
-        let value = |expire_at| SeqV { meta: Some(KvMeta { expire_at, ..KvMeta::default() }), ..SeqV::default() };
-        assert!(!expired(&value(None), u64::MAX));
-        assert!(!expired(&value(Some(100)), 100_000));
-        assert!(expired(&value(Some(100)), 100_001));
     }
 }

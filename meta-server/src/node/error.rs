@@ -6,7 +6,7 @@ use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError
 use tonic::Status;
 
 use super::leadership::Leadership;
-use crate::{command::LimitError, raft::types::TypeConfig};
+use crate::{apply::MAX_REPLY_BYTES, command::LimitError, raft::types::TypeConfig};
 
 /// Why a running node can not answer a read or a write.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,13 @@ pub enum NodeError {
     /// The write is in the log, but whether it is committed is not known. Sending it again may do it twice.
     #[error("the outcome of the write is unknown, it may still take effect: {0}")]
     OutcomeUnknown(String),
+
+    /// The command is committed and applied; sending it again would do it twice.
+    #[error(
+        "the transaction was carried out, its writes took effect, but what it answers is larger than {MAX_REPLY_BYTES} bytes: \
+         read the records in several requests"
+    )]
+    ReplyTooLarge,
 
     #[error("cannot read the store")]
     Read(#[source] io::Error),
@@ -62,13 +69,15 @@ impl NodeError {
 }
 
 /// The one place where an error becomes a gRPC status. UNAVAILABLE is what clients try again elsewhere; a write whose
-/// outcome is unknown must not be tried again unseen, so it is UNKNOWN.
+/// outcome is unknown must not be tried again unseen, so it is UNKNOWN. OUT_OF_RANGE is what gRPC itself says of a message that is
+/// too large for its receiver; RESOURCE_EXHAUSTED would invite another try.
 impl From<NodeError> for Status {
     fn from(error: NodeError) -> Self {
         let message = error.to_string();
         match error {
             NodeError::NotLeader(_) | NodeError::Stopped(_) => Status::unavailable(message),
             NodeError::Refused(_) => Status::invalid_argument(message),
+            NodeError::ReplyTooLarge => Status::out_of_range(message),
             NodeError::OutcomeUnknown(_) => Status::unknown(message),
             NodeError::Read(source) => Status::internal(format!("{message}: {source}")),
         }

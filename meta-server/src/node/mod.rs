@@ -59,7 +59,10 @@ impl MetaNode {
         self.limits.check(&cmd)?;
         let command = LogCommand { time_ms: Some(now_ms()), cmd };
         match timeout(ANSWER_LIMIT, self.raft.client_write(command)).await {
-            Ok(Ok(response)) => Ok(response.data),
+            Ok(Ok(response)) => match response.data {
+                Applied::ReplyTooLarge => Err(NodeError::ReplyTooLarge),
+                applied => Ok(applied),
+            },
             Ok(Err(error)) => Err(NodeError::of_write(error, self.leadership())),
             Err(_) => Err(NodeError::OutcomeUnknown(format!(
                 "it was not committed within {} s; {}",

@@ -76,8 +76,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         while let Some(batch) = batches.next().await {
             let batch = batch.into_iter().collect::<io::Result<Vec<_>>>()?;
             let (entries, responders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+            let asked: Vec<bool> = responders.iter().map(Option::is_some).collect();
             let machine = self.clone();
-            let applied = blocking(move || machine.apply_entries(&entries)).await?;
+            let applied = blocking(move || machine.apply_entries(&entries, &asked)).await?;
             for (responder, applied) in responders.into_iter().zip(applied) {
                 if let Some(responder) = responder {
                     responder.send(applied);
@@ -115,7 +116,8 @@ impl RaftSnapshotBuilder<TypeConfig> for StateMachine {
 }
 
 impl StateMachine {
-    fn apply_entries(&self, entries: &[Entry]) -> io::Result<Vec<Applied>> {
-        self.apply(entries.iter().map(|entry| (types::record_log_id(entry.log_id()), change(entry))))
+    fn apply_entries(&self, entries: &[Entry], asked: &[bool]) -> io::Result<Vec<Applied>> {
+        let changes = entries.iter().map(|entry| (types::record_log_id(entry.log_id()), change(entry)));
+        self.apply(changes.zip(asked).map(|((log_id, change), asked)| (log_id, change, *asked)))
     }
 }

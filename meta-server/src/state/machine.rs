@@ -86,11 +86,16 @@ impl StateMachine {
         self.shared.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Applies entries in the order of the log. Readers see all of them at once. An error is a fault of the disk: nothing
-    /// more may be applied after it.
-    pub fn apply<'a>(&self, entries: impl Iterator<Item = (LogId, Change<'a>)>) -> io::Result<Vec<Applied>> {
+    /// Applies entries in the order of the log, each with whether anybody waits for its answer. Readers see all of them at
+    /// once. An error is a fault of the disk: nothing more may be applied after it.
+    pub fn apply<'a>(&self, entries: impl Iterator<Item = (LogId, Change<'a>, bool)>) -> io::Result<Vec<Applied>> {
         let mut state = self.lock();
-        let applied = entries.map(|(log_id, change)| state.apply(log_id, change)).collect();
+        let apply = |(log_id, change, asked)| {
+            let applied = state.apply(log_id, change)?;
+            // The answers of a log that is applied again must not pile up in memory.
+            Ok(if asked { applied } else { Applied::None })
+        };
+        let applied = entries.map(apply).collect();
         match &applied {
             Ok(_) => self.publish(&state),
             // A part of an entry must never reach a base.

@@ -37,7 +37,7 @@ fn log_id(index: u64) -> LogId {
 }
 
 fn apply(machine: &StateMachine, index: u64, command: &LogCommand) -> apply::Applied {
-    machine.apply([(log_id(index), Change::Command(command))].into_iter()).unwrap().remove(0)
+    machine.apply([(log_id(index), Change::Command(command), true)].into_iter()).unwrap().remove(0)
 }
 
 fn put(key: &str, value: &str) -> LogCommand {
@@ -208,4 +208,16 @@ fn a_base_that_could_not_be_deleted_is_not_in_the_way() {
     apply(&machine, 1, &put("a", "1"));
     machine.compact().unwrap();
     assert_eq!(names.0.lock().unwrap().as_deref(), Some("base-000003"));
+}
+
+/// A log that is applied again at a start: hundreds of large replies would be held at once.
+#[test]
+fn an_entry_that_nobody_waits_for_has_its_effect_and_keeps_no_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let (machine, _) = machine(dir.path());
+    let puts = [put("a", "1"), put("a", "2")];
+    let entries = puts.iter().zip(1..).map(|(put, index)| (log_id(index), Change::Command(put), index == 1));
+    let applied = machine.apply(entries).unwrap();
+    assert!(matches!(applied[..], [apply::Applied::Kv(_), apply::Applied::None]), "{applied:?}");
+    assert_eq!(machine.view().get("a").unwrap().unwrap().data, b"2");
 }

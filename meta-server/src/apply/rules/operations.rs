@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{NOW, given, record, then};
-use crate::apply::{OpResponse, memory::MemoryStore};
+use super::{NOW, given, record, run_at, then};
+use crate::apply::{Applied, MAX_REPLY_BYTES, OpResponse, memory::MemoryStore};
 
 #[test]
 fn an_operation_sees_what_the_ones_before_it_wrote() {
@@ -149,4 +149,37 @@ fn a_sequential_put_counts_and_names_its_key_by_the_count_before() {
     };
     assert_eq!(responses, [put("041", 3, None), put("042", 5, Some(NOW + 900))]);
     assert_eq!(store.records["s"], record(4, "43", None));
+}
+
+/// A few bytes may ask for the same large value thousands of times.
+#[test]
+fn a_reply_that_is_too_large_is_dropped_and_everything_is_done_nevertheless() {
+    let value = "v".repeat(1024 * 1024);
+    let fits = MAX_REPLY_BYTES / value.len() - 1;
+    let get = json!({"Get": {"key": "k"}});
+    let touch = json!({"FetchIncreaseU64": {"key": "n", "delta": 1}});
+    let put = json!({"Put": {"key": "k", "value": b"w", "match_seq": 0}});
+    let delete = json!({"Delete": {"key": "k", "match_seq": 0}});
+    // An operation, and how often it may be asked for; that put does not match, and answers with the record twice.
+    for (operation, most) in [(get, fits), (put, fits / 2), (delete, fits)] {
+        for count in [most, most + 2] {
+            let mut store = MemoryStore::default();
+            given(&mut store, "k", &value, None);
+            let mut operations = vec![operation.clone(); count];
+            operations.push(touch.clone());
+            let if_then: Vec<_> = operations.iter().map(|op| json!({ "request": op })).collect();
+            let txn = json!({"Transaction": {"condition": [], "if_then": if_then, "else_then": []}});
+            match run_at(&mut store, Some(NOW), txn) {
+                Applied::Txn(reply) => assert_eq!((count, reply.responses.len()), (most, count + 1)),
+                Applied::ReplyTooLarge => assert_eq!(count, most + 2, "{operation}"),
+                other => panic!("{other}"),
+            }
+            assert_eq!(store.records["n"], record(2, "1", None), "after {count} times {operation}");
+        }
+    }
+    let mut store = MemoryStore::default();
+    given(&mut store, "k", &value, None);
+    let branch = json!({"predicate": {"And": []}, "operations": vec![json!({"Get": {"key": "k"}}); fits + 2]});
+    let applied = run_at(&mut store, Some(NOW), json!({"KvTransaction": {"branches": [branch]}}));
+    assert_eq!(applied, Applied::ReplyTooLarge);
 }
