@@ -149,7 +149,12 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_exports_run_than_there_are_threads_for() {
-        let views = (0..=MAX_EXPORTS).map(|_| FakeView { endless: true, ..FakeView::sample() }).collect();
+        let endless = || {
+            let mut view = FakeView::sample();
+            view.endless = true;
+            view
+        };
+        let views = (0..=MAX_EXPORTS).map(|_| endless()).collect();
         let service = BackupService::new(Arc::new(FakeSource(Mutex::new(views))), CancellationToken::new());
         let mut running = Vec::new();
         for _ in 0..MAX_EXPORTS {

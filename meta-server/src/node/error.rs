@@ -23,8 +23,9 @@ pub enum NodeError {
     #[error("the outcome of the write is unknown, it may still take effect: {0}")]
     OutcomeUnknown(String),
 
-    #[error("cannot read the store")]
-    Read(#[source] io::Error),
+    /// No new base could be built, most likely for want of space. The node goes on with the one it has.
+    #[error("cannot compact, and the old base stays; nothing is lost: {0}")]
+    Compact(#[source] io::Error),
 
     /// The node has stopped, on request or because its disk failed.
     #[error("the node has stopped: {0}")]
@@ -70,7 +71,7 @@ impl From<NodeError> for Status {
             NodeError::NotLeader(_) | NodeError::Stopped(_) => Status::unavailable(message),
             NodeError::Refused(_) => Status::invalid_argument(message),
             NodeError::OutcomeUnknown(_) => Status::unknown(message),
-            NodeError::Read(source) => Status::internal(format!("{message}: {source}")),
+            NodeError::Compact(_) => Status::internal(message),
         }
     }
 }
