@@ -11,6 +11,7 @@ use std::{
 };
 
 use meta_proto::pb;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::Stream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
@@ -20,31 +21,41 @@ use crate::{
     source::BackupSource,
 };
 
+/// How many exports run at once. Each keeps a thread for as long as its client takes, and threads that may block are few.
+const MAX_EXPORTS: usize = 16;
+
 /// Serves backups of `S`.
 pub struct BackupService<S> {
     source: Arc<S>,
+    room: Arc<Semaphore>,
     shutdown: CancellationToken,
 }
 
 impl<S: BackupSource> BackupService<S> {
     /// `shutdown` ends the exports that run, each with an error, so that no client takes a part for the whole.
     pub fn new(source: Arc<S>, shutdown: CancellationToken) -> BackupService<S> {
-        BackupService { source, shutdown }
+        BackupService { source, room: Arc::new(Semaphore::new(MAX_EXPORTS)), shutdown }
     }
 
     /// Answers `Export` (no `chunk_size`) and `ExportV1`: the whole store as of now, `chunk_size` lines to a message at the most.
+    ///
+    /// # Errors
+    ///
+    /// RESOURCE_EXHAUSTED while sixteen others run; what the source could not pin.
     pub async fn export(&self, chunk_size: Option<u64>) -> Result<ExportStream, Status> {
+        let place = self.room.clone().try_acquire_owned().map_err(|_| too_many())?;
         let pinned = self.shutdown.run_until_cancelled(self.source.pin()).await;
         let view = pinned.ok_or_else(shutting_down)?.map_err(|error| status(&error))?;
         let chunks = export::chunks(view, chunk_size.unwrap_or(export::DEFAULT_CHUNK_LINES));
-        Ok(ExportStream { chunks: Some(chunks), shutdown: Box::pin(self.shutdown.clone().cancelled_owned()) })
+        let shutdown = Box::pin(self.shutdown.clone().cancelled_owned());
+        Ok(ExportStream { running: Some((chunks, place)), shutdown })
     }
 }
 
 /// An export on its way to a client. Dropping it lets go of the view.
 pub struct ExportStream {
-    /// `None` once the stream has ended.
-    chunks: Option<Chunks>,
+    /// With its place among the exports that may run; `None` once the stream has ended.
+    running: Option<(Chunks, OwnedSemaphorePermit)>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -53,7 +64,7 @@ impl Stream for ExportStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let Some(chunks) = &mut this.chunks else { return Poll::Ready(None) };
+        let Some((chunks, _)) = &mut this.running else { return Poll::Ready(None) };
         let item = if this.shutdown.as_mut().poll(cx).is_ready() {
             Some(Err(shutting_down()))
         } else {
@@ -63,10 +74,14 @@ impl Stream for ExportStream {
             }
         };
         if !matches!(item, Some(Ok(_))) {
-            this.chunks = None;
+            this.running = None;
         }
         Poll::Ready(item.map(|lines| lines.map(|data| pb::ExportedChunk { data })))
     }
+}
+
+fn too_many() -> Status {
+    Status::resource_exhausted(format!("{MAX_EXPORTS} exports run already; export from another member, or again later"))
 }
 
 fn shutting_down() -> Status {
@@ -130,6 +145,25 @@ mod tests {
         let chunks: Vec<_> = failing.export(None).await.unwrap().collect().await;
         let last = chunks.last().unwrap().as_ref().unwrap_err();
         assert_eq!((last.code(), last.message()), (Code::Internal, "the export failed: disk gone"));
+    }
+
+    #[tokio::test]
+    async fn no_more_exports_run_than_there_are_threads_for() {
+        let endless = || {
+            let mut view = FakeView::sample();
+            view.endless = true;
+            view
+        };
+        let views = (0..=MAX_EXPORTS).map(|_| endless()).collect();
+        let service = BackupService::new(Arc::new(FakeSource(Mutex::new(views))), CancellationToken::new());
+        let mut running = Vec::new();
+        for _ in 0..MAX_EXPORTS {
+            running.push(service.export(None).await.unwrap());
+        }
+        assert_eq!(service.export(None).await.err().unwrap().code(), Code::ResourceExhausted);
+        // One that is dropped makes room.
+        running.pop();
+        service.export(None).await.unwrap();
     }
 
     #[tokio::test]

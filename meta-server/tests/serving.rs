@@ -1,6 +1,6 @@
 //! A server in this process, spoken to as clients do: over gRPC and HTTP, on ports of its own.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use backup_plugin::record::LogId;
 use meta_proto::pb::{
@@ -89,14 +89,20 @@ impl Client {
 }
 
 async fn http_get(server: &Server, path: &str) -> serde_json::Value {
+    let (head, body) = http(server, path).await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// Head and body of the answer.
+async fn http(server: &Server, path: &str) -> (String, String) {
     let mut connection = TcpStream::connect(server.admin_address()).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     connection.write_all(request.as_bytes()).await.unwrap();
     let mut reply = String::new();
     connection.read_to_string(&mut reply).await.unwrap();
     let (head, body) = reply.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    serde_json::from_str(body).unwrap()
+    (head.to_owned(), body.to_owned())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -188,7 +194,7 @@ async fn the_log_is_purged_behind_a_new_base() {
     for n in 0..10 {
         client.upsert(&format!("k{n}"), b"v").await;
     }
-    server.node().trigger_snapshot().await.unwrap();
+    server.node().compact().await.unwrap();
 
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
@@ -203,6 +209,82 @@ async fn the_log_is_purged_behind_a_new_base() {
     }
     assert_eq!(client.read(r#"{"ListKV":{"prefix":"k"}}"#).await.len(), 10);
     drop(client);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_cannot_compact_says_so_and_serves_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = settings(dir.path());
+    settings.raft_config.compact_above = Some(1000);
+    let server = start(settings).await;
+    // No base can be built where something else lies.
+    let in_the_way: Vec<_> = (2..60).map(|n| dir.path().join(format!("gen-000001/base-{n:06}"))).collect();
+    for path in &in_the_way {
+        fs::write(path, "in the way").unwrap();
+    }
+    let mut client = Client::login(&server, "root", "any").await.unwrap();
+    client.upsert("k0", &[7; 2000]).await;
+    let (head, body) = http(&server, "/v1/ctrl/trigger_snapshot").await;
+    assert!(head.starts_with("HTTP/1.1 500"), "{head}");
+    assert!(body.contains("cannot compact") && body.contains("base-0000"), "{body}");
+
+    // By now the node has tried by itself, too.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.upsert("k1", &[7; 2000]).await;
+    assert_eq!(client.read(r#"{"ListKV":{"prefix":"k"}}"#).await.len(), 2);
+    assert!(server.node().status().is_leader);
+
+    for path in &in_the_way {
+        fs::remove_file(path).unwrap();
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while server.node().status().snapshot_key_count != 2 {
+        assert!(Instant::now() < deadline, "it was not tried again");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(client);
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_do_not_wait_for_clients_that_do_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(settings(dir.path())).await;
+    let mut client = Client::login(&server, "root", "any").await.unwrap();
+    // More than fits between a client that does not read and its server.
+    for n in 0..8 {
+        let put = |i| pb::TxnPutRequest { key: format!("{n}/{i}"), value: vec![7; 4000], ..Default::default() };
+        let if_then = (0..200).map(|i| pb::TxnOp { request: Some(Op::Put(put(i))) }).collect();
+        client.rpc.transaction(client.with_token(pb::TxnRequest { if_then, ..Default::default() })).await.unwrap();
+    }
+
+    let (mut reads, mut exports, mut refused) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..4 {
+        let mut stalled = Client::login(&server, "root", "any").await.unwrap();
+        for _ in 0..150 {
+            let list = stalled.with_token(pb::RaftRequest { data: r#"{"ListKV":{"prefix":""}}"#.into() });
+            reads.push(stalled.rpc.kv_read_v1(list).await.unwrap().into_inner());
+        }
+        for _ in 0..10 {
+            match stalled.rpc.export_v1(pb::ExportRequest::default()).await {
+                Ok(export) => exports.push(export.into_inner()),
+                Err(status) => {
+                    assert_eq!(status.code(), Code::ResourceExhausted);
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(!exports.is_empty() && refused > 0, "{} exports run, {refused} were refused", exports.len());
+
+    let write = async {
+        client.upsert("k", b"v").await;
+        client.read(r#"{"GetKV":{"key":"k"}}"#).await
+    };
+    let read = timeout(Duration::from_secs(5), write).await.expect("the write is acknowledged, and can be read");
+    assert_eq!(read, [("k".to_owned(), Some(b"v".to_vec()))]);
+    drop((client, reads, exports));
     server.shutdown().await;
 }
 

@@ -45,11 +45,12 @@ async fn cluster_nodes(State(node): State<Arc<MetaNode>>) -> Json<Vec<Node>> {
 }
 
 async fn trigger_snapshot(State(node): State<Arc<MetaNode>>) -> Result<Json<()>, Failure> {
-    node.trigger_snapshot().await?;
+    node.compact().await?;
     Ok(Json(()))
 }
 
-/// A node that can not do what it was asked: 503, with the reason as text.
+/// A node that can not do what it was asked: 503 where another may, 500 where its disk does not let it, with the reason
+/// as text.
 struct Failure(NodeError);
 
 impl From<NodeError> for Failure {
@@ -60,6 +61,10 @@ impl From<NodeError> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        (StatusCode::SERVICE_UNAVAILABLE, self.0.to_string()).into_response()
+        let code = match self.0 {
+            NodeError::Compact(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (code, self.0.to_string()).into_response()
     }
 }

@@ -44,7 +44,8 @@ struct Writer {
 impl BaseBuilder {
     /// Begins a base in `dir`, which must not exist.
     pub fn create(dir: &Path) -> io::Result<BaseBuilder> {
-        fs::create_dir(dir)?;
+        fs::create_dir(dir)
+            .map_err(|err| io::Error::new(err.kind(), format!("cannot create {}: {err}", dir.display())))?;
         let (queue, batches) = sync_channel::<Batch>(QUEUE);
         let folder = dir.to_owned();
         let thread = thread::Builder::new()

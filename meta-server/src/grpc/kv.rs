@@ -56,7 +56,7 @@ impl WriteReply {
 impl ReadRequest {
     /// One item per key asked for, or per record listed. Records that have expired at `now_ms` are not there. Reading
     /// blocks.
-    pub fn read(self, view: View, now_ms: u64) -> Box<dyn Iterator<Item = Result<pb::StreamItem, Status>>> {
+    pub fn read(self, view: View, now_ms: u64) -> Box<dyn Iterator<Item = Result<pb::StreamItem, Status>> + Send> {
         let keys = match self {
             ReadRequest::GetKV { key } => vec![key],
             ReadRequest::MGetKV { keys } => keys,

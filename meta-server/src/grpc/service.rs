@@ -1,7 +1,7 @@
 //! `meta.MetaService`: each call checks the token where one is needed, asks the node or the backup plugin, and encodes
 //! the answer. What a call means is decided elsewhere.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use backup_plugin::service::{BackupService, ExportStream};
 use futures::stream;
@@ -74,7 +74,9 @@ impl MetaService for MetaApi {
         self.gate.require_token(request.metadata())?;
         let read: ReadRequest = kv::parse(request.get_ref())?;
         let view = self.node.linearizable_view().await?;
-        let items = from_blocking(move || read.read(view, now_ms()));
+        // Already to begin reading may block.
+        let items = iter::once_with(move || read.read(view, now_ms())).flatten();
+        let items = from_blocking(items);
         Ok(Response::new(until_stopping(items, self.end_streams.clone())))
     }
 

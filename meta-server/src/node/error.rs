@@ -30,8 +30,9 @@ pub enum NodeError {
     )]
     ReplyTooLarge,
 
-    #[error("cannot read the store")]
-    Read(#[source] io::Error),
+    /// No new base could be built, most likely for want of space. The node goes on with the one it has.
+    #[error("cannot compact, and the old base stays; nothing is lost: {0}")]
+    Compact(#[source] io::Error),
 
     /// The node has stopped, on request or because its disk failed.
     #[error("the node has stopped: {0}")]
@@ -79,7 +80,7 @@ impl From<NodeError> for Status {
             NodeError::Refused(_) => Status::invalid_argument(message),
             NodeError::ReplyTooLarge => Status::out_of_range(message),
             NodeError::OutcomeUnknown(_) => Status::unknown(message),
-            NodeError::Read(source) => Status::internal(format!("{message}: {source}")),
+            NodeError::Compact(_) => Status::internal(message),
         }
     }
 }

@@ -9,13 +9,14 @@ mod upkeep;
 
 use std::{
     collections::BTreeMap,
+    io,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use backup_plugin::record::Node;
 use openraft::{ReadPolicy, async_runtime::WatchReceiver, errors::Fatal};
-use tokio::time::timeout;
+use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
@@ -45,6 +46,8 @@ pub struct MetaNode {
     limits: Limits,
     /// How long one export may hold back the purge of the log.
     export_pin_limit: Duration,
+    /// Held by the one compaction that runs.
+    compaction: Arc<Mutex<()>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -109,9 +112,17 @@ impl MetaNode {
         NodeSource::new(log.clone(), state.clone(), self.store.pins().clone(), self.export_pin_limit)
     }
 
-    /// Asks for a new base of what is applied. Returns at once; the base is built in the background.
-    pub async fn trigger_snapshot(&self) -> Result<(), NodeError> {
-        self.raft.trigger().snapshot().await.map_err(NodeError::Stopped)
+    /// Builds a new base of what is applied, one at a time, and returns once it is on disk. Raft is told of it in the
+    /// background.
+    pub async fn compact(&self) -> Result<(), NodeError> {
+        // Whoever waits for a turn keeps no thread, and the turn ends with the build even where its caller is gone.
+        let turn = self.compaction.clone().lock_owned().await;
+        let state = self.store.state.clone();
+        let compacted = spawn_blocking(move || {
+            let _turn = turn;
+            state.compact().map(drop)
+        });
+        compacted.await.map_err(io::Error::other).flatten().map_err(NodeError::Compact)
     }
 
     /// Waits until Raft stops by itself, which it does when the disk fails, and returns why.
@@ -137,7 +148,7 @@ impl MetaNode {
             tracing::error!(%error, "Raft did not stop cleanly");
         }
         let log = self.store.log.clone();
-        match tokio::task::spawn_blocking(move || log.close()).await {
+        match spawn_blocking(move || log.close()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the log was not closed cleanly"),
             Err(error) => tracing::error!(%error, "closing the log panicked"),

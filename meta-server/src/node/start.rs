@@ -48,6 +48,7 @@ impl MetaNode {
             store,
             limits: Limits { max_request_bytes: config.max_request_bytes },
             export_pin_limit: config.export_pin_limit,
+            compaction: Arc::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
