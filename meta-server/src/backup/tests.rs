@@ -8,7 +8,10 @@ use backup_plugin::{
     import::{self, ImportOptions},
 };
 
-use super::{offline::OfflineBackup, target::StoreTarget};
+use super::{
+    offline::{OfflineBackup, PrivateCopy},
+    target::StoreTarget,
+};
 use crate::command::fixtures;
 
 fn import_into(dir: &Path, text: &str, options: &ImportOptions) {
@@ -21,7 +24,8 @@ fn faithful() -> ImportOptions {
 }
 
 fn exported(dir: &Path) -> Vec<String> {
-    let backup = OfflineBackup::open(dir).unwrap();
+    let copy = PrivateCopy::create().unwrap();
+    let backup = OfflineBackup::open(dir, copy.path()).unwrap();
     export::lines(&backup).unwrap().map(Result::unwrap).collect()
 }
 
