@@ -39,7 +39,7 @@ async fn a_restored_node_exports_what_the_real_program_exports_after_the_same_re
     let by_stdin = folder.path().join("stdin");
     metactl_reading(&fixtures::text("v004.ndjson"), [&"import", &"--raft-dir", &by_stdin]).await.expect(0);
     let by_server = folder.path().join("server");
-    let line = args([&"--import", &"--raft-dir", &by_server, &"--db", &file]);
+    let line = args([&"--import", &"--raft-dir", &by_server, &"--db", &file, &"--log-file-on", &"false"]);
     let ran = run(&binaries::server(), &line).await.expect(0);
     assert!(ran.stderr.contains("T1-N0.83"), "{}", ran.stderr);
 
