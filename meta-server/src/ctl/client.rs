@@ -4,7 +4,10 @@
 
 use std::{error::Error, time::Duration};
 
-use backup_plugin::{export::MAX_LINE_BYTES, record::SeqV};
+use backup_plugin::{
+    export::MAX_LINE_BYTES,
+    record::{self, EndpointError, SeqV},
+};
 use meta_proto::{
     PROTOCOL_VERSION,
     pb::{self, meta_service_client::MetaServiceClient},
@@ -34,8 +37,8 @@ pub(super) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("cannot read {address:?} as a gRPC address <host>:<port>")]
-    Address { address: String, source: tonic::transport::Error },
-    #[error("cannot connect to {address}: is databend-meta running, and is this its grpc_api_address?")]
+    Address { address: String, source: Box<dyn Error + Send + Sync> },
+    #[error("cannot connect to {address} (is databend-meta running, and is this its grpc_api_address?)")]
     Connect { address: String, source: tonic::transport::Error },
     #[error("{address} did not answer {call} within {} s; --timeout allows for more", timeout.as_secs())]
     Silent { address: String, call: &'static str, timeout: Duration },
@@ -79,9 +82,10 @@ impl ClientError {
 impl Client {
     /// Connects and logs in.
     pub(super) async fn connect(address: &str, timeout: Duration) -> Result<Client, ClientError> {
-        let url = format!("http://{address}");
-        let endpoint = Endpoint::from_shared(url)
-            .map_err(|source| ClientError::Address { address: address.to_owned(), source })?;
+        let unreadable = |source| ClientError::Address { address: address.to_owned(), source };
+        let place: record::Endpoint = address.parse().map_err(|error: EndpointError| unreadable(error.into()))?;
+        let url = format!("http://{place}");
+        let endpoint = Endpoint::from_shared(url).map_err(|error| unreadable(error.into()))?;
         let channel = tokio::time::timeout(timeout, endpoint.connect())
             .await
             .map_err(|_| ClientError::Silent { address: address.to_owned(), call: "a connection", timeout })?
@@ -267,9 +271,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_no_address_is_not_connected_to() {
+        for (address, cause) in [("localhost", "the port is missing"), ("a b:1", "`a b` is not a host")] {
+            let error = chain(&Client::connect(address, TIMEOUT).await.err().unwrap());
+            let expected = format!("cannot read {address:?} as a gRPC address <host>:<port>: {cause}");
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_server_that_is_not_there_is_called_by_its_address() {
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
         let error = Client::connect(&free, TIMEOUT).await.err().unwrap().to_string();
-        assert!(error.starts_with(&format!("cannot connect to {free}: is databend-meta running")), "{error}");
+        assert!(error.starts_with(&format!("cannot connect to {free} (is databend-meta running")), "{error}");
     }
 }
