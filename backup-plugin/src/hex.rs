@@ -1,6 +1,6 @@
-//! Digests as text.
+//! Bytes as text.
 
 /// Lower-case hex digits, two a byte.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,12 +4,12 @@
 //! - [`source`], [`target`]: the two seams. A host implements them; the plugin knows nothing else of it.
 //! - [`export`]: a pinned view as a stream of chunks, or as a file. [`service`]: the gRPC handlers that a host mounts.
 //! - [`import`]: lines in, checks, a plan, a new generation out.
-//! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts.
+//! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text.
 
 pub mod cluster;
 pub mod codec;
 pub mod export;
-mod hex;
+pub mod hex;
 pub mod import;
 pub mod record;
 pub mod service;

@@ -7,6 +7,7 @@ mod compaction;
 mod config;
 mod crash;
 mod export_file;
+mod export_interrupted;
 mod export_while_writing;
 mod full_disk;
 mod interrupted_import;

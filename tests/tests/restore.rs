@@ -38,9 +38,21 @@ async fn a_restored_node_exports_what_the_real_program_exports_after_the_same_re
     let by_stdin = folder.path().join("stdin");
     metactl_reading(&fixtures::text("v004.ndjson"), [&"import", &"--raft-dir", &by_stdin]).await.expect(0);
     let by_server = folder.path().join("server");
-    let line = args([&"--import", &"--raft-dir", &by_server, &"--db", &file]);
+    let line = args([
+        &"--import",
+        &"--raft-dir",
+        &by_server,
+        &"--db",
+        &file,
+        &"--log-file-on",
+        &"false",
+        &"--admin-api-address",
+        &"0.0.0.0:28002",
+    ]);
     let ran = run(&binaries::server(), &line).await.expect(0);
-    assert!(ran.stderr.contains("T1-N0.83"), "{}", ran.stderr);
+    for words in ["T1-N0.83", "the admin API listens on 0.0.0.0:28002"] {
+        assert!(ran.stderr.contains(words), "{words:?} is not in {}", ran.stderr);
+    }
 
     for raft_dir in [by_tool, by_stdin, by_server] {
         let found = export_folder(&raft_dir).await;

@@ -35,6 +35,7 @@ use plan::ImportPlan;
 
 pub use error::ImportError;
 pub use options::{ImportOptions, OptionsError};
+pub use origin::is_origin;
 pub use refusal::Refusal;
 pub use summary::{ImportOutcome, ImportSummary, Progress, RecordCounts, Warning};
 

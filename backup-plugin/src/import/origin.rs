@@ -1,8 +1,40 @@
 //! What an import was given, as one number: the same import is known again by it.
 
+use std::io::BufRead;
+
 use sha2::{Digest, Sha256};
 
-use crate::{cluster::MemberList, target::Origin};
+use super::{
+    ImportOptions,
+    lines::{LineReader, MAX_LINE},
+    options::Identity,
+};
+use crate::{cluster::MemberList, codec::decode, record::Record, target::Origin};
+
+/// How a line begins that says which node the file was exported from.
+const NODE_ID: &str = r#"["raft_log",{"NodeId":"#;
+
+/// Whether `live` came from this very input and these options; then gives the node that it is. Reads the whole input, and
+/// builds nothing.
+///
+/// An input that can not be imported is not told apart from another one: importing it says what is wrong.
+pub fn is_origin(live: Origin, input: impl BufRead, options: &ImportOptions) -> Option<u64> {
+    let mut lines = LineReader::new(input, MAX_LINE);
+    let (mut node_id, members) = match &options.identity {
+        Identity::SameNode { id } => (*id, None),
+        Identity::NewMember { id, members } => (Some(*id), Some(members)),
+    };
+    while let Some(line) = lines.next_line().ok()? {
+        if node_id.is_none()
+            && line.starts_with(NODE_ID)
+            && let Ok(Record::NodeId(found)) = decode(line)
+        {
+            node_id = found;
+        }
+    }
+    let node_id = node_id?;
+    (origin(lines.sha256(), node_id, members) == live).then_some(node_id)
+}
 
 /// SHA-256 over the SHA-256 of the file, the node id as 8 bytes big-endian, and the text of [`MemberList::canonical`]
 /// (nothing without a list).

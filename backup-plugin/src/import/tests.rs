@@ -3,7 +3,7 @@
 use std::io::{BufReader, Read};
 
 use super::{
-    ImportError, ImportOptions, ImportOutcome, ImportSummary, Progress, RecordCounts, run,
+    ImportError, ImportOptions, ImportOutcome, ImportSummary, Progress, RecordCounts, is_origin, run,
     testing::{Live, MemoryTarget},
 };
 use crate::{
@@ -509,13 +509,28 @@ fn the_same_import_again_changes_nothing() {
         outcome
     };
     assert_eq!(again(EXPORT, options.clone()), ImportOutcome::Unchanged(first));
+    assert_eq!(is_origin(live.origin, EXPORT.as_bytes(), &options), Some(1));
     for (input, options) in [
         (edited(&[Change(16, "[2]", "[3]")]), options),
         (EXPORT.to_owned(), same_node()),
         (EXPORT.to_owned(), member(1, &["1=a:2"])),
         (EXPORT.to_owned(), member(2, &["1=a:1", "2=b:1"])),
     ] {
-        assert!(matches!(again(&input, options), ImportOutcome::Imported(_)));
+        assert!(matches!(again(&input, options.clone()), ImportOutcome::Imported(_)));
+        assert_eq!(is_origin(live.origin, input.as_bytes(), &options), None);
+    }
+}
+
+#[test]
+fn the_origin_of_the_same_node_is_known_by_the_id_in_the_file() {
+    let with_id = |id| ImportOptions::new(Some(id), None).unwrap();
+    let (summary, live) = imported(EXPORT, &same_node());
+    let is_origin = |input: &str, options: &ImportOptions| is_origin(live.origin, input.as_bytes(), options);
+    assert_eq!(is_origin(EXPORT, &same_node()), Some(summary.node_id));
+    assert_eq!(is_origin(EXPORT, &with_id(summary.node_id)), Some(summary.node_id));
+    assert_eq!(is_origin(EXPORT, &with_id(summary.node_id + 1)), None);
+    for other in ["", "{}", "\n", &EXPORT[..EXPORT.len() - 1]] {
+        assert_eq!(is_origin(other, &same_node()), None, "{other}");
     }
 }
 

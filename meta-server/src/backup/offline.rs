@@ -24,28 +24,28 @@ use crate::{
 
 /// A stopped node's store, locked and open for reading.
 pub struct OfflineBackup {
-    // Dropped in this order: readers first, then the copy that they read, then the lock.
+    // Dropped in this order: readers first, then the lock.
     view: StoreView,
     beyond_commit: u64,
-    _copy: PrivateCopy,
     _dir: RaftDir,
 }
 
 impl OfflineBackup {
     /// Locks the folder, and brings its state up to the last entry that is known to be committed.
-    pub fn open(raft_dir: &Path) -> Result<OfflineBackup, StoreError> {
+    ///
+    /// `copy` is the path of a [`PrivateCopy`] that nothing else uses, and that stays for as long as this does.
+    pub fn open(raft_dir: &Path, copy: &Path) -> Result<OfflineBackup, StoreError> {
         let dir = RaftDir::lock_to_read(raft_dir)?;
         let Some(generation) = dir.current() else { return Err(StoreError::Empty(raft_dir.to_owned())) };
-        let copy = PrivateCopy::create()?;
         let log_dir = log_folder(&generation);
-        copy_folder(&log_dir, &log_folder(copy.path()), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
-        let log = open_log(copy.path())?;
+        copy_folder(&log_dir, &log_folder(copy), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
+        let log = open_log(copy)?;
         let raft = log.state();
         let Some(name) = raft.live_base else {
             return Err(StoreError::Damaged { dir: generation, reason: "its log names no base".to_owned() });
         };
         let base_dir = generation.join(&name);
-        let base_copy = copy.path().join(&name);
+        let base_copy = copy.join(&name);
         copy_folder(&base_dir, &base_copy, Tables::Link).map_err(StoreError::io("copy", &base_dir))?;
         let open = || State::of_base(Arc::new(Base::open(&base_copy)?));
         let state = open().map_err(StoreError::io("open the base", &base_dir))?;
@@ -57,7 +57,7 @@ impl OfflineBackup {
         let next = state.last_applied().map_or(0, |id| id.index + 1);
         let commit_end = committed.min(last_log).map_or(0, |id| id.index + 1);
         let state = if commit_end > next {
-            replay(state, &log, next..commit_end, copy.path()).map_err(StoreError::io("apply the log in", &log_dir))?
+            replay(state, &log, next..commit_end, copy).map_err(StoreError::io("apply the log in", &log_dir))?
         } else {
             state
         };
@@ -78,7 +78,7 @@ impl OfflineBackup {
             log,
             hold: None,
         };
-        Ok(OfflineBackup { view, beyond_commit, _copy: copy, _dir: dir })
+        Ok(OfflineBackup { view, beyond_commit, _dir: dir })
     }
 
     /// Log entries above the last one that is known to be committed. They may have been acknowledged, so they are exported.
@@ -106,7 +106,7 @@ impl BackupView for OfflineBackup {
 }
 
 /// A folder for what an engine writes to recover. It goes with this; one that a killed export left, with the next export.
-struct PrivateCopy {
+pub struct PrivateCopy {
     dir: TempDir,
     /// Locked: tells the sweep of another export that this one is alive.
     _alive: File,
@@ -114,9 +114,10 @@ struct PrivateCopy {
 
 const COPY_PREFIX: &str = "databend-meta-export-";
 const ALIVE: &str = "ALIVE";
+const REMOVALS: usize = 10;
 
 impl PrivateCopy {
-    fn create() -> Result<PrivateCopy, StoreError> {
+    pub fn create() -> Result<PrivateCopy, StoreError> {
         let parent = std::env::temp_dir();
         sweep_copies(&parent);
         let create = || {
@@ -128,8 +129,21 @@ impl PrivateCopy {
         create().map_err(StoreError::io("create a folder in", &parent))
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+}
+
+impl Drop for PrivateCopy {
+    /// A thread that nobody waits for may still be adding to it, which makes a removal fail. What is left then has no lock file
+    /// any more, and no sweep would find it.
+    fn drop(&mut self) {
+        for _ in 0..REMOVALS {
+            match fs::remove_dir_all(self.dir.path()) {
+                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                _ => break,
+            }
+        }
     }
 }
 

@@ -9,7 +9,11 @@ use backup_plugin::{
     source::BackupSource as _,
 };
 
-use super::{offline::OfflineBackup, source::NodeSource, target::StoreTarget};
+use super::{
+    offline::{OfflineBackup, PrivateCopy},
+    source::NodeSource,
+    target::StoreTarget,
+};
 use crate::{command::fixtures, state::StateOptions, store::Store};
 
 fn import_into(dir: &Path, text: &str, options: &ImportOptions) {
@@ -22,7 +26,8 @@ fn faithful() -> ImportOptions {
 }
 
 fn exported(dir: &Path) -> Vec<String> {
-    let backup = OfflineBackup::open(dir).unwrap();
+    let copy = PrivateCopy::create().unwrap();
+    let backup = OfflineBackup::open(dir, copy.path()).unwrap();
     export::lines(&backup).unwrap().map(Result::unwrap).collect()
 }
 
@@ -179,7 +184,8 @@ fn a_damaged_store_is_refused_and_never_read_as_an_empty_one() {
         let dir = tempfile::tempdir().unwrap();
         import_into(dir.path(), &fixtures::text("v004.ndjson"), &faithful());
         fs::remove_file(base(dir.path()).join(what)).unwrap();
-        let offline = OfflineBackup::open(dir.path()).err().unwrap();
+        let copy = PrivateCopy::create().unwrap();
+        let offline = OfflineBackup::open(dir.path(), copy.path()).err().unwrap();
         let opened = Store::open(dir.path(), StateOptions::default()).err().unwrap();
         for error in [offline, opened] {
             let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());

@@ -67,19 +67,19 @@ fn report(result: anyhow::Result<()>) -> ExitCode {
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     let LoadedConfig { config, warnings } = Config::load(cli.config_file.as_deref(), cli.settings)?;
-    if cli.import {
-        let RaftConfig { raft_dir, id, .. } = config.raft;
-        let args = ImportArgs { raft_dir, db: cli.db, file: None, id, initial_cluster: cli.initial_cluster };
-        // A unit file that still says --import must not wipe, at every restart, what was written since.
-        let again = if cli.force { Again::Import } else { Again::LeaveAlone };
-        return Ok(import::run(&args, again, false)?);
-    }
     let _guard = logging::init(&config.log)?;
     for warning in warnings {
         tracing::warn!("{warning}");
         if config.log.stderr.is_none() {
             tell(&mut io::stderr(), &format!("warning: {warning}"));
         }
+    }
+    if cli.import {
+        let RaftConfig { raft_dir, id, .. } = config.raft;
+        let args = ImportArgs { raft_dir, db: cli.db, file: None, id, initial_cluster: cli.initial_cluster };
+        // A unit file that still says --import must not wipe, at every restart, what was written since.
+        let again = if cli.force { Again::Import } else { Again::LeaveAlone };
+        return Ok(import::run(&args, again, false)?);
     }
     let runtime = Runtime::new().context("cannot start the threads of the server")?;
     let result = runtime.block_on(serve(config));

@@ -1,33 +1,20 @@
-//! Addresses as an operator writes them: `<host>:<port>`, with brackets around an IPv6 address.
+//! Hosts and addresses as an operator writes them. What an address may look like is [`Endpoint`]'s to say.
 
-use backup_plugin::record::Endpoint;
+use std::net::Ipv6Addr;
+
+use backup_plugin::record::{Endpoint, EndpointError};
 
 /// Reads `<host>:<port>`. Port 0 is left to the caller: it means something for a listener only.
 pub fn parse_host_port(text: &str) -> Result<Endpoint, String> {
-    let (host, port) = text.rsplit_once(':').ok_or("the port is missing; expected <host>:<port>")?;
-    let port = port.parse().map_err(|_| format!("`{port}` is not a port; expected <host>:<port>"))?;
-    if host.contains(':') && !host.starts_with('[') {
-        return Err("an IPv6 address needs brackets: [<address>]:<port>".into());
-    }
-    Ok(Endpoint { addr: parse_host(host)?, port })
+    text.parse().map_err(|error: EndpointError| error.to_string())
 }
 
 /// Reads a host: a name, an IPv4 address, or an IPv6 address with or without brackets. The result has none.
 pub fn parse_host(text: &str) -> Result<String, String> {
-    let host = match text.strip_prefix('[') {
-        Some(rest) => rest.strip_suffix(']').ok_or("the closing bracket is missing")?,
-        None => text,
-    };
-    if host.is_empty() {
-        return Err("the host is missing".into());
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        return Ok(address.to_string());
     }
-    if host.contains(|c: char| c.is_whitespace() || "[]/".contains(c)) {
-        return Err(format!("`{host}` is not a host"));
-    }
-    if host.contains(':') && host.parse::<std::net::Ipv6Addr>().is_err() {
-        return Err(format!("`{host}` is neither a host nor an IPv6 address"));
-    }
-    Ok(host.into())
+    parse_host_port(&format!("{text}:0")).map(|endpoint| endpoint.addr)
 }
 
 /// Whether only this host reaches what listens on `host`.
@@ -55,10 +42,31 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in
-            ["", "db-1", ":9191", "db-1:", "db-1:70000", "db-1:x", "::1:9191", "[::1:9191", "a b:1", "http://a:1"]
-        {
+        for text in [
+            "",
+            "db-1",
+            ":9191",
+            "db-1:",
+            "db-1:70000",
+            "db-1:+80",
+            "db-1:x",
+            "::1:9191",
+            "[::1:9191",
+            "[db-1]:1",
+            "a b:1",
+            "http://a:1",
+        ] {
             assert!(parse_host_port(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_host_has_no_port() {
+        for (text, host) in [("db-1", "db-1"), ("10.0.0.1", "10.0.0.1"), ("::1", "::1"), ("[::1]", "::1")] {
+            assert_eq!(parse_host(text).as_deref(), Ok(host));
+        }
+        for text in ["", "db-1:80", "[db-1]", "[::1", "a b", "::1::2"] {
+            assert!(parse_host(text).is_err(), "{text}");
         }
     }
 }

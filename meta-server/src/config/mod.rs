@@ -188,7 +188,10 @@ mod tests {
     fn what_can_not_work_is_refused_by_key() {
         let cases: &[(&[&str], &str)] = &[
             (&["--admin-api-address", "28002"], "admin_api_address = 28002: the port is missing"),
-            (&["--grpc-api-address", "::1:9"], "grpc_api_address = ::1:9: an IPv6 address needs brackets"),
+            (
+                &["--grpc-api-address", "::1:9"],
+                "grpc_api_address = ::1:9: `::1` is not a host name, an IPv4 address or an IPv6 address in brackets",
+            ),
             (&["--grpc-api-advertise-host", "a b"], "grpc_api_advertise_host = a b: `a b` is not a host"),
             (&["--grpc-tls-server-cert", "x.pem"], "grpc_tls_server_cert = x.pem: this version does not serve TLS"),
             (&["--max-request-bytes", "99999999"], "max_request_bytes = 99999999: must be 1 to "),

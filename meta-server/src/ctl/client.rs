@@ -2,11 +2,11 @@
 //!
 //! Every wait is bounded. Wire types that a command prints are made plain here, except the cluster's status.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use backup_plugin::{
     export::MAX_LINE_BYTES,
-    record::{KvMeta, SeqV},
+    record::{self, EndpointError, SeqV},
 };
 use meta_proto::{
     PROTOCOL_VERSION,
@@ -20,7 +20,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::apply::Change;
+use crate::{apply::Change, grpc::convert::record_from_pb};
 
 /// What one message may hold: the longest line that is written, and room for a server whose chunks are not bounded in bytes.
 const MAX_MESSAGE_BYTES: usize = 4 * MAX_LINE_BYTES;
@@ -37,8 +37,8 @@ pub(super) struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("cannot read {address:?} as a gRPC address <host>:<port>")]
-    Address { address: String, source: tonic::transport::Error },
-    #[error("cannot connect to {address}: is databend-meta running, and is this its grpc_api_address?")]
+    Address { address: String, source: Box<dyn Error + Send + Sync> },
+    #[error("cannot connect to {address} (is databend-meta running, and is this its grpc_api_address?)")]
     Connect { address: String, source: tonic::transport::Error },
     #[error("{address} did not answer {call} within {} s; --timeout allows for more", timeout.as_secs())]
     Silent { address: String, call: &'static str, timeout: Duration },
@@ -48,14 +48,44 @@ pub enum ClientError {
     Refused { address: String, call: &'static str, reason: String },
     #[error("{address} answered {call} with {what}, which this tool cannot read: is it a databend-meta server?")]
     Unreadable { address: String, call: &'static str, what: String },
+    /// Sending it again may do it twice.
+    #[error("the outcome is unknown: the write may have taken effect")]
+    OutcomeUnknown { source: Box<ClientError> },
+}
+
+impl ClientError {
+    /// Whether the server said that it did nothing. A status that the connection made up on its way has a source, and says
+    /// nothing of what the server did.
+    fn nothing_was_done(&self) -> bool {
+        match self {
+            Self::Failed { status, .. } => {
+                status.source().is_none()
+                    && matches!(
+                        status.code(),
+                        Code::Unavailable
+                            | Code::InvalidArgument
+                            | Code::Unauthenticated
+                            | Code::PermissionDenied
+                            | Code::Unimplemented
+                    )
+            }
+            Self::Address { .. } | Self::Connect { .. } | Self::Refused { .. } => true,
+            Self::Silent { .. } | Self::Unreadable { .. } | Self::OutcomeUnknown { .. } => false,
+        }
+    }
+
+    fn of_write(self) -> ClientError {
+        if self.nothing_was_done() { self } else { ClientError::OutcomeUnknown { source: Box::new(self) } }
+    }
 }
 
 impl Client {
     /// Connects and logs in.
     pub(super) async fn connect(address: &str, timeout: Duration) -> Result<Client, ClientError> {
-        let url = format!("http://{address}");
-        let endpoint = Endpoint::from_shared(url)
-            .map_err(|source| ClientError::Address { address: address.to_owned(), source })?;
+        let unreadable = |source| ClientError::Address { address: address.to_owned(), source };
+        let place: record::Endpoint = address.parse().map_err(|error: EndpointError| unreadable(error.into()))?;
+        let url = format!("http://{place}");
+        let endpoint = Endpoint::from_shared(url).map_err(|error| unreadable(error.into()))?;
         let channel = tokio::time::timeout(timeout, endpoint.connect())
             .await
             .map_err(|_| ClientError::Silent { address: address.to_owned(), call: "a connection", timeout })?
@@ -103,11 +133,15 @@ impl Client {
         let mut items = self.bounded(CALL, rpc.kv_read_v1(self.request(pb::RaftRequest { data }))).await?;
         let item = self.bounded(CALL, async { items.message().await.map(Response::new) }).await?;
         let item = item.ok_or_else(|| self.unreadable(CALL, "nothing"))?;
-        Ok(item.value.map(plain))
+        Ok(item.value.map(record_from_pb))
     }
 
-    /// Writes `value` under `key`, whatever is there. An error leaves open whether it was written.
+    /// Writes `value` under `key`, whatever is there. Where the error is not [`ClientError::OutcomeUnknown`], nothing was written.
     pub(super) async fn upsert(&self, key: &str, value: &[u8]) -> Result<Change, ClientError> {
+        self.try_upsert(key, value).await.map_err(ClientError::of_write)
+    }
+
+    async fn try_upsert(&self, key: &str, value: &[u8]) -> Result<Change, ClientError> {
         const CALL: &str = "KvApi";
         let upsert = json!({"key": key, "seq": {"GE": 0}, "value": {"Update": value}, "value_meta": null});
         let data = json!({"UpsertKV": upsert}).to_string();
@@ -164,15 +198,15 @@ impl ExportedLines<'_> {
     }
 }
 
-fn plain(value: pb::SeqV) -> SeqV {
-    let meta = value.meta.map(|meta| KvMeta { expire_at: meta.expire_at, proposed_at_ms: meta.proposed_at_ms });
-    SeqV { seq: value.seq, meta, data: value.data }
-}
-
 #[cfg(test)]
 mod tests {
+    use backup_plugin::record::KvMeta;
+
     use super::*;
-    use crate::ctl::testing::{Export, FakeServer};
+    use crate::{
+        ctl::testing::{Export, FakeServer},
+        error_chain::chain,
+    };
 
     const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -199,19 +233,49 @@ mod tests {
     #[tokio::test]
     async fn a_reply_to_an_upsert_is_a_change_or_an_error() {
         let written = r#"{"ident":null,"prev":null,"result":{"seq":1,"meta":null,"data":[120]}}"#;
-        for (data, error, expected) in [
-            (written, "", Ok(1)),
-            ("", "no leader", Err("refused KvApi: no leader")),
-            ("[]", "", Err("answered KvApi with [], which this tool cannot read")),
+        let reply = |data: &str, error: &str| Ok(pb::RaftReply { data: data.to_owned(), error: error.to_owned() });
+        for (reply, expected) in [
+            (reply(written, ""), Ok(1)),
+            (reply("", "no leader"), Err(("refused KvApi: no leader", false))),
+            (reply("[]", ""), Err(("answered KvApi with [], which this tool cannot read", true))),
+            (Err(Status::unavailable("no leader")), Err(("KvApi at 127.0.0.1:", false))),
+            (Err(Status::invalid_argument("too large")), Err(("failed: too large (InvalidArgument)", false))),
+            (Err(Status::unknown("the node has stopped")), Err(("failed: the node has stopped (Unknown)", true))),
+            (Err(Status::internal("the write was done, but")), Err(("(Internal)", true))),
         ] {
             let mut server = FakeServer::exporting(Export::Unimplemented);
-            server.kv_api = pb::RaftReply { data: data.to_owned(), error: error.to_owned() };
+            server.kv_api = Some(reply.clone());
             let client = Client::connect(&server.start().await.to_string(), TIMEOUT).await.unwrap();
             match (client.upsert("k", b"x").await, expected) {
                 (Ok(change), Ok(seq)) => assert_eq!(change.result.unwrap().seq, seq),
-                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{error}"),
-                (result, _) => panic!("{data:?}, {error:?}: {result:?}"),
+                (Err(error), Err(expected)) => assert_upsert_error(&error, expected),
+                (result, _) => panic!("{reply:?}: {result:?}"),
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upsert_without_an_answer_may_have_been_written() {
+        let mut server = FakeServer::exporting(Export::Unimplemented);
+        server.kv_api = None;
+        let address = server.start().await.to_string();
+        let client = Client::connect(&address, Duration::from_millis(500)).await.unwrap();
+        let error = client.upsert("k", b"x").await.unwrap_err();
+        assert_upsert_error(&error, ("did not answer KvApi within", true));
+    }
+
+    fn assert_upsert_error(error: &ClientError, (cause, unknown): (&str, bool)) {
+        let text = chain(error);
+        assert!(text.contains(cause), "{text}");
+        assert_eq!(text.starts_with("the outcome is unknown: the write may have taken effect: "), unknown, "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_is_not_connected_to() {
+        for (address, cause) in [("localhost", "the port is missing"), ("a b:1", "`a b` is not a host")] {
+            let error = chain(&Client::connect(address, TIMEOUT).await.err().unwrap());
+            let expected = format!("cannot read {address:?} as a gRPC address <host>:<port>: {cause}");
+            assert!(error.starts_with(&expected), "{error}");
         }
     }
 
@@ -219,6 +283,6 @@ mod tests {
     async fn a_server_that_is_not_there_is_called_by_its_address() {
         let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
         let error = Client::connect(&free, TIMEOUT).await.err().unwrap().to_string();
-        assert!(error.starts_with(&format!("cannot connect to {free}: is databend-meta running")), "{error}");
+        assert!(error.starts_with(&format!("cannot connect to {free} (is databend-meta running")), "{error}");
     }
 }

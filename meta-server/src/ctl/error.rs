@@ -1,6 +1,6 @@
 //! Why a command did not do its work, and the exit code that says so.
 
-use std::{error::Error, io, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use backup_plugin::{
     cluster::MemberListError,
@@ -29,6 +29,8 @@ pub enum CtlError {
     NotAnExport { from: String, source: NotAnExport },
     #[error("{from} sent nothing at all, not even a header")]
     NothingSent { from: String },
+    #[error("{from} sent no log and no state: there would be nothing to restore")]
+    NothingToRestore { from: String },
     #[error("cannot read the backup {}", path.display())]
     OpenInput { path: PathBuf, source: io::Error },
     #[error("standard input is a terminal: name a backup file, or send one (databend-metactl import … < FILE)")]
@@ -41,7 +43,7 @@ pub enum CtlError {
     Json(#[source] serde_json::Error),
     #[error("interrupted, before the backup was whole")]
     Interrupted,
-    #[error("cannot start the threads and signal handlers of this tool")]
+    #[error("cannot run the threads and signal handlers of this tool")]
     Runtime(#[source] io::Error),
 }
 
@@ -53,19 +55,4 @@ impl CtlError {
             _ => ExitCode::FAILURE,
         }
     }
-}
-
-/// The error and its causes in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        // Some libraries repeat their cause in their own message.
-        if !text.ends_with(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -12,16 +12,19 @@ use std::{
 use backup_plugin::export::{self, ExportSummary};
 use clap::Args;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::spawn_blocking,
+};
 use tokio_stream::StreamExt;
 
 use super::{
-    Common, CtlError, Server,
+    Common, CtlError, Server, block_on,
     client::Client,
     json, note, print,
     sink::{self, LineError, Sink},
 };
-use crate::backup::offline::OfflineBackup;
+use crate::backup::offline::{OfflineBackup, PrivateCopy};
 
 /// The lines that go from the folder's thread to the file's at once.
 const OFFLINE_CHUNK_LINES: u64 = 1024;
@@ -77,17 +80,26 @@ struct Exported<'a> {
     entries_beyond_commit: Option<u64>,
 }
 
-pub(super) async fn run(args: &ExportArgs, common: Common) -> Result<(), CtlError> {
+pub(super) fn run(args: &ExportArgs, common: Common) -> Result<(), CtlError> {
+    // Made here to be removed last: after a signal, a thread that is not waited for may still be writing to it.
+    let copy = args.raft_dir.as_ref().map(|_| PrivateCopy::create()).transpose()?;
+    block_on(export(args, copy.as_ref(), common))
+}
+
+async fn export(args: &ExportArgs, copy: Option<&PrivateCopy>, common: Common) -> Result<(), CtlError> {
     let began = Instant::now();
     let file = sink::path(args.db.as_ref(), args.file.as_ref());
     let file = file.as_deref();
     let work = async {
-        match &args.raft_dir {
-            Some(raft_dir) => from_folder(raft_dir, file).await.map(|(summary, beyond)| (summary, Some(beyond))),
-            None => from_server(args, common.timeout(), file).await.map(|summary| (summary, None)),
+        match (&args.raft_dir, copy) {
+            (Some(raft_dir), Some(copy)) => {
+                from_folder(raft_dir, copy, file).await.map(|(summary, beyond)| (summary, Some(beyond)))
+            }
+            _ => from_server(args, common.timeout(), file).await.map(|summary| (summary, None)),
         }
     };
-    // Whichever way the work ends, what it has begun is removed when it is dropped.
+    // Whichever way the work ends, what it has begun is removed when it is dropped. It never blocks this thread, except for the
+    // last step of a file, so that a signal is always seen.
     let (summary, entries_beyond_commit) = tokio::select! {
         result = work => result?,
         error = interrupted() => return Err(error),
@@ -124,33 +136,56 @@ async fn from_server(args: &ExportArgs, timeout: Duration, file: Option<&Path>) 
     let client = Client::connect(&args.server.grpc_api_address, timeout).await?;
     let mut chunks = client.export(args.chunk_size).await?;
     while let Some(lines) = chunks.next().await? {
-        write(&mut sink, &lines, client.address())?;
+        sink = write(sink, lines, client.address()).await?;
     }
-    if sink.is_empty() {
-        return Err(CtlError::NothingSent { from: client.address().to_owned() });
-    }
-    sink.finish()
+    publish(sink, client.address())
 }
 
 /// Also tells how many log entries are above the last known commit.
-async fn from_folder(raft_dir: &Path, file: Option<&Path>) -> Result<(ExportSummary, u64), CtlError> {
+async fn from_folder(
+    raft_dir: &Path,
+    copy: &PrivateCopy,
+    file: Option<&Path>,
+) -> Result<(ExportSummary, u64), CtlError> {
     let mut sink = Sink::open(file)?;
-    let backup = OfflineBackup::open(raft_dir)?;
-    let beyond = backup.entries_beyond_commit();
     let from = raft_dir.display().to_string();
+    let (dir, copy) = (raft_dir.to_owned(), copy.path().to_owned());
+    let backup = blocking(move || OfflineBackup::open(&dir, &copy)).await??;
+    let beyond = backup.entries_beyond_commit();
     let mut chunks = export::chunks(backup, OFFLINE_CHUNK_LINES);
     while let Some(lines) = chunks.next().await {
         let lines = lines.map_err(|source| CtlError::ReadStore { path: raft_dir.to_owned(), source })?;
-        write(&mut sink, &lines, &from)?;
+        sink = write(sink, lines, &from).await?;
     }
-    Ok((sink.finish()?, beyond))
+    Ok((publish(sink, &from)?, beyond))
 }
 
-fn write(sink: &mut Sink, lines: &[String], from: &str) -> Result<(), CtlError> {
-    lines.iter().try_for_each(|line| sink.write_line(line)).map_err(|error| match error {
+/// Writes lines on a thread of its own: a disk that is slow or a pipe that nobody reads holds up nothing else.
+async fn write(mut sink: Sink, lines: Vec<String>, from: &str) -> Result<Sink, CtlError> {
+    let written = blocking(move || sink.write_lines(&lines).map(|()| sink)).await?;
+    written.map_err(|error| match error {
         LineError::NotAnExport(source) => CtlError::NotAnExport { from: from.to_owned(), source },
         LineError::Write(error) => error,
     })
+}
+
+/// Gives a backup its name, if something can be restored from it.
+fn publish(sink: Sink, from: &str) -> Result<ExportSummary, CtlError> {
+    match sink.summary() {
+        ExportSummary { lines: 0, .. } => Err(CtlError::NothingSent { from: from.to_owned() }),
+        summary if !restorable(summary) => Err(CtlError::NothingToRestore { from: from.to_owned() }),
+        _ => sink.finish(),
+    }
+}
+
+/// Whether there is log or state; an import refuses what has neither.
+fn restorable(summary: &ExportSummary) -> bool {
+    const HEAD: [&str; 5] = ["DataHeader", "NodeId", "Vote", "Committed", "Purged"];
+    summary.records.iter().any(|count| !HEAD.contains(&count.kind.as_str()))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CtlError> {
+    spawn_blocking(work).await.map_err(|error| CtlError::Runtime(error.into()))
 }
 
 impl Exported<'_> {
@@ -184,13 +219,17 @@ mod tests {
     use tonic::Status;
 
     use super::*;
-    use crate::ctl::{
-        error::chain,
-        import::{self, Again, ImportArgs},
-        testing::{Export, FakeServer},
+    use crate::{
+        ctl::{
+            import::{self, Again, ImportArgs},
+            testing::{Export, FakeServer},
+        },
+        error_chain::chain,
     };
 
     const HEADER: &str = r#"["header",{"DataHeader":{"key":"header","value":{"version":"V004"}}}]"#;
+    const VOTE: &str = r#"["raft_log",{"Vote":null}]"#;
+    const SEQUENCE: &str = r#"["state_machine/0",{"Sequences":{"key":"generic-kv","value":0}}]"#;
 
     fn exported() -> Exported<'static> {
         let mut summary = ExportSummary::default();
@@ -223,7 +262,8 @@ mod tests {
             initial_cluster: Vec::new(),
         };
         import::run(&args, Again::Import, false).unwrap();
-        let (summary, beyond) = from_folder(&raft_dir, Some(&file)).await.unwrap();
+        let copy = PrivateCopy::create().unwrap();
+        let (summary, beyond) = from_folder(&raft_dir, &copy, Some(&file)).await.unwrap();
         assert_eq!((summary, beyond), (exported().summary, 0));
         assert_eq!(fs::read_to_string(&file).unwrap(), fs::read_to_string(fixture).unwrap());
     }
@@ -233,7 +273,8 @@ mod tests {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("b");
         fs::write(&file, "old").unwrap();
-        assert!(from_folder(&folder.path().join("none"), Some(&file)).await.is_err());
+        let copy = PrivateCopy::create().unwrap();
+        assert!(from_folder(&folder.path().join("none"), &copy, Some(&file)).await.is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -276,10 +317,10 @@ mod tests {
     #[tokio::test]
     async fn an_older_server_is_asked_as_it_knows_it() {
         let mut server = FakeServer::exporting(Export::Unimplemented);
-        server.export = chunks(&[&[HEADER]], None);
+        server.export = chunks(&[&[HEADER, SEQUENCE]], None);
         let (result, file) = export_over_old(server).await;
-        assert_eq!(result.unwrap().lines, 1);
-        assert_eq!(file, format!("{HEADER}\n"));
+        assert_eq!(result.unwrap().lines, 2);
+        assert_eq!(file, format!("{HEADER}\n{SEQUENCE}\n"));
     }
 
     #[tokio::test]
@@ -289,6 +330,7 @@ mod tests {
             (chunks(&[&[HEADER], &["{}"]], None), "is not an export: line 2 is not a record of an export: {}"),
             (chunks(&[&["<html>"]], None), "line 1 is not the header of an export: <html>"),
             (chunks(&[], None), "sent nothing at all, not even a header"),
+            (chunks(&[&[HEADER, VOTE]], None), "sent no log and no state: there would be nothing to restore"),
             (Export::Stalls(vec![HEADER.to_owned()]), "did not answer the export within"),
             (Export::Unimplemented, "Export at 127.0.0.1:"),
         ] {

@@ -9,6 +9,7 @@ use super::{Common, CtlError, Server, client::Client, json, print};
 pub(super) struct GetArgs {
     #[command(flatten)]
     server: Server,
+    /// The key to read, as it is
     #[arg(long)]
     key: String,
 }

@@ -77,10 +77,21 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
     let members = if members.is_empty() { None } else { Some(MemberList::new(members.iter().cloned())?) };
     let target = StoreTarget::new(args.raft_dir.clone());
     let mut options = ImportOptions::new(args.id, members)?;
-    if again == Again::LeaveAlone {
-        options = options.unless_from(target.live_origin()?);
+    let path = sink::path(args.db.as_ref(), args.file.as_ref());
+    let mut input = Input::open(path.as_deref())?;
+    if again == Again::LeaveAlone
+        && let Some(live) = target.live_origin()?
+    {
+        // A file is read once more rather than built in vain; a pipe can not be.
+        if input.is_file() {
+            if let Some(node_id) = import::is_origin(live, input.reader, &options) {
+                return tell_unchanged(&args.raft_dir, node_id, as_json);
+            }
+            input = Input::open(path.as_deref())?;
+        }
+        options = options.unless_from(Some(live));
     }
-    let Input { name, reader, bytes } = Input::open(sink::path(args.db.as_ref(), args.file.as_ref()).as_deref())?;
+    let Input { name, reader, bytes } = input;
 
     let meter = Meter::start(bytes);
     let outcome = import::run(reader, &name, &target, &options, &mut |progress| meter.set(progress.bytes))?;
@@ -92,6 +103,18 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
     }
     note(&imported.report());
     Ok(())
+}
+
+fn tell_unchanged(raft_dir: &Path, node_id: u64, as_json: bool) -> Result<(), CtlError> {
+    if as_json {
+        return print(&json(&json!({"raft_dir": raft_dir, "changed": false, "node_id": node_id}))?);
+    }
+    note(&nothing_to_do(raft_dir, node_id));
+    Ok(())
+}
+
+fn nothing_to_do(raft_dir: &Path, node_id: u64) -> String {
+    format!("nothing to do: {} was already imported from this backup as node {node_id}\n", raft_dir.display())
 }
 
 /// A backup, opened.
@@ -122,6 +145,11 @@ impl Input {
         Ok(Input::new(path.display().to_string(), Box::new(file), bytes))
     }
 
+    /// Whether it can be read more than once.
+    fn is_file(&self) -> bool {
+        self.bytes.is_some()
+    }
+
     fn new(name: String, reader: Box<dyn Read>, bytes: Option<u64>) -> Input {
         Input { name, reader: BufReader::with_capacity(1024 * 1024, reader), bytes }
     }
@@ -143,9 +171,7 @@ impl Imported {
             ImportOutcome::Imported(_) => {
                 format!("imported {lines} lines, {bytes} bytes, in {seconds:.1} s into {folder} as node {node_id}\n")
             }
-            ImportOutcome::Unchanged(_) => {
-                format!("nothing to do: {folder} was already imported from this backup as node {node_id}\n")
-            }
+            ImportOutcome::Unchanged(_) => nothing_to_do(&self.raft_dir, *node_id),
         };
         let kinds = [
             ("log entries", records.log_entries),
@@ -215,6 +241,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::store::RaftDir;
 
     fn summary() -> ImportSummary {
         ImportSummary {
@@ -268,6 +295,23 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_import_of_a_file_builds_nothing() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let args = ImportArgs {
+            raft_dir: folder.path().to_owned(),
+            db: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/v004.ndjson").into()),
+            file: None,
+            id: None,
+            initial_cluster: Vec::new(),
+        };
+        run(&args, Again::LeaveAlone, false).unwrap();
+        // To build anything takes the lock.
+        let _held = RaftDir::lock(folder.path()).unwrap();
+        run(&args, Again::LeaveAlone, false).unwrap();
+        assert!(run(&args, Again::Import, false).is_err());
+    }
+
+    #[test]
     fn the_result_as_json_is_one_object() {
         insta::assert_snapshot!(json(&imported(ImportOutcome::Imported).as_json()).unwrap());
     }
@@ -277,7 +321,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         for (path, cause) in [("none", "No such file"), ("", "is a directory")] {
             let error = Input::open(Some(&folder.path().join(path))).err().unwrap();
-            let text = crate::ctl::error::chain(&error);
+            let text = crate::error_chain::chain(&error);
             assert!(text.starts_with("cannot read the backup ") && text.contains(cause), "{text}");
         }
     }

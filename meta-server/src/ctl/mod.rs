@@ -1,6 +1,7 @@
 //! databend-metactl, the operator's tool: a file per subcommand, and what they share.
 //!
-//! Results go to standard output, progress and notes to standard error. Exit code 0: done; 1: refused or failed; 2: usage.
+//! Results go to standard output, progress and notes to standard error. Exit code 0: done; 1: refused or failed, and
+//! nothing changed unless the error says that the outcome is unknown; 2: usage.
 
 mod argv;
 mod client;
@@ -28,6 +29,11 @@ use clap::{Args, Parser, Subcommand};
 
 pub use error::CtlError;
 use import::Again;
+
+use crate::error_chain::chain;
+
+/// How long threads may take to end, and to remove what they made, when a command has ended.
+const LAST_TASKS: Duration = Duration::from_secs(1);
 
 /// Backs up and restores a databend-meta server, and asks it questions.
 #[derive(Debug, Parser)]
@@ -80,7 +86,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where standard error is gone there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "error: {}", error::chain(&error));
+            let _ = writeln!(io::stderr(), "error: {}", chain(&error));
             error.exit_code()
         }
     }
@@ -89,7 +95,7 @@ pub fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), CtlError> {
     let common = cli.common;
     match &cli.command {
-        Command::Export(args) => block_on(export::run(args, common)),
+        Command::Export(args) => export::run(args, common),
         Command::Import(args) => import::run(args, Again::Import, common.json),
         Command::Status(args) => block_on(status::run(args, common)),
         Command::Get(args) => block_on(get::run(args, common)),
@@ -104,7 +110,10 @@ fn block_on(command: impl Future<Output = Result<(), CtlError>>) -> Result<(), C
         .enable_all()
         .build()
         .map_err(CtlError::Runtime)?;
-    runtime.block_on(command)
+    let result = runtime.block_on(command);
+    // What a signal interrupted may be stuck in a pipe that nobody reads.
+    runtime.shutdown_timeout(LAST_TASKS);
+    result
 }
 
 /// Writes a result to standard output.

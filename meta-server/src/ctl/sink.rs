@@ -43,8 +43,16 @@ impl Sink {
         Ok(Sink { place, summary: ExportSummary::default(), meter: Meter::start(None) })
     }
 
-    /// Takes one line, without its newline.
-    pub(super) fn write_line(&mut self, line: &str) -> Result<(), LineError> {
+    /// Takes lines, without their newlines. On standard output they are out when this returns. Blocks.
+    pub(super) fn write_lines(&mut self, lines: &[String]) -> Result<(), LineError> {
+        lines.iter().try_for_each(|line| self.write_line(line))?;
+        match &mut self.place {
+            Place::File(_) => Ok(()),
+            Place::Stdout(out) => out.flush().map_err(|error| LineError::Write(CtlError::Stdout(error))),
+        }
+    }
+
+    fn write_line(&mut self, line: &str) -> Result<(), LineError> {
         self.summary.add(line).map_err(LineError::NotAnExport)?;
         match &mut self.place {
             Place::File(file) => file.write_line(line).map_err(CtlError::File),
@@ -57,15 +65,15 @@ impl Sink {
         Ok(())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.summary.lines == 0
+    /// What was written so far.
+    pub(super) fn summary(&self) -> &ExportSummary {
+        &self.summary
     }
 
     /// Gives a file its name; nothing of that name is touched before.
     pub(super) fn finish(self) -> Result<ExportSummary, CtlError> {
-        match self.place {
-            Place::File(file) => file.publish()?,
-            Place::Stdout(mut out) => out.flush().map_err(CtlError::Stdout)?,
+        if let Place::File(file) = self.place {
+            file.publish()?;
         }
         Ok(self.summary)
     }

@@ -25,8 +25,8 @@ pub(super) enum Export {
 pub(super) struct FakeServer {
     pub(super) export: Export,
     pub(super) export_v1: Export,
-    /// The reply to any `KvApi`.
-    pub(super) kv_api: pb::RaftReply,
+    /// The reply to any `KvApi`; `None`: there never is one.
+    pub(super) kv_api: Option<Result<pb::RaftReply, Status>>,
     /// The one item of any `KvReadV1`.
     pub(super) kv_read_v1: pb::StreamItem,
 }
@@ -36,7 +36,7 @@ impl FakeServer {
         FakeServer {
             export: Export::Unimplemented,
             export_v1,
-            kv_api: pb::RaftReply::default(),
+            kv_api: Some(Ok(pb::RaftReply::default())),
             kv_read_v1: pb::StreamItem::default(),
         }
     }
@@ -96,7 +96,10 @@ impl MetaService for FakeServer {
 
     async fn kv_api(&self, request: Request<pb::RaftRequest>) -> Result<Response<pb::RaftReply>, Status> {
         check_token(&request)?;
-        Ok(Response::new(self.kv_api.clone()))
+        match self.kv_api.clone() {
+            Some(reply) => reply.map(Response::new),
+            None => std::future::pending().await,
+        }
     }
 
     async fn kv_read_v1(&self, request: Request<pb::RaftRequest>) -> Result<Response<Self::KvReadV1Stream>, Status> {

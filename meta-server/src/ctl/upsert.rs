@@ -13,8 +13,10 @@ use crate::apply::Change;
 pub(super) struct UpsertArgs {
     #[command(flatten)]
     server: Server,
+    /// The key to write, as it is
     #[arg(long)]
     key: String,
+    /// The value: the bytes of this UTF-8 text, as it is; it may be ""
     #[arg(long)]
     value: String,
 }

@@ -40,15 +40,3 @@ pub(super) fn refused(what: impl Into<String>) -> io::Error {
 pub(super) fn closed() -> io::Error {
     io::Error::new(io::ErrorKind::NotConnected, "the log is closed")
 }
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &io::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
-}

@@ -8,7 +8,10 @@ use super::{
     LogDb, pieces,
     testing::{entry, id, truncate_after},
 };
-use crate::raft::types::{Entry, Vote};
+use crate::{
+    error_chain::chain,
+    raft::types::{Entry, Vote},
+};
 
 fn opened() -> (TempDir, LogDb) {
     let dir = TempDir::new().unwrap();
@@ -179,7 +182,7 @@ fn an_entry_that_is_not_whole_is_dropped_at_the_end_and_an_error_before_it() {
         });
         match (LogDb::open(dir.path()), message) {
             (Ok(log), None) => assert_eq!(log.last_log_id(), Some(id(1, 8))),
-            (Err(error), Some(message)) => assert!(super::error::chain(&error).ends_with(message), "{error:?}"),
+            (Err(error), Some(message)) => assert!(chain(&error).ends_with(message), "{error:?}"),
             (result, _) => panic!("entry {torn}: {:?}", result.map(|log| log.last_log_id())),
         }
     }
@@ -194,5 +197,5 @@ fn a_hole_is_an_error_that_names_the_missing_index() {
     damage(&dir, |tree| drop(tree.remove(pieces::keys(4..=4).start())));
     let error = LogDb::open(dir.path()).err().unwrap();
     let message = "log entry 4 is missing, and the log goes on with 5";
-    assert!(super::error::chain(&error).ends_with(message), "{error:?}");
+    assert!(chain(&error).ends_with(message), "{error:?}");
 }

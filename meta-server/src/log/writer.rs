@@ -15,12 +15,12 @@ use std::{
 use sled::Tree;
 
 use super::{
-    error::{chain, closed, failed},
+    error::{closed, failed},
     files::Files,
     pieces,
     state::{self, Change},
 };
-use crate::raft::types::LogId;
+use crate::{error_chain::chain, raft::types::LogId};
 
 /// How long a value that is only a hint may wait for something to share a sync with.
 const LAZY: Duration = Duration::from_millis(50);

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use backup_plugin::record::{Endpoint, Node};
+use backup_plugin::{
+    hex::hex,
+    record::{Endpoint, Node},
+};
 use openraft::{ServerState, SnapshotPolicy, errors::Fatal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -126,8 +129,7 @@ async fn new_identity(store: &Store, config: &RaftConfig) -> Result<u64, StartEr
 
 /// 64 lower-case hex digits that no other cluster has.
 pub(super) fn random_cluster_id() -> String {
-    let bytes: [u8; 32] = rand::random();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&rand::random::<[u8; 32]>())
 }
 
 fn raft_config(config: &RaftConfig) -> openraft::Config {

@@ -1,0 +1,80 @@
+//! An export that is told to stop: it ends at once, whatever it was doing, and takes everything it made with it.
+
+use std::{
+    fs,
+    path::Path,
+    process::ExitStatus,
+    time::{Duration, Instant},
+};
+
+use integration_tests::{
+    binaries, folder, generate,
+    tool::{args, command, import},
+    wait,
+};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    process::Child,
+    time::{sleep, timeout},
+};
+
+/// A stopped server's folder with much more in it than a pipe takes, and a folder for what exports need on the way.
+async fn stopped_server(temp: &Path) {
+    let seed = temp.join("seed.ndjson");
+    generate::write(&seed, 20_000, 400);
+    import(&temp.join("meta"), &seed).await;
+    fs::create_dir(temp.join("tmp")).unwrap();
+}
+
+/// Starts an export of that folder, and waits until it has begun its private copy.
+async fn start_export(temp: &Path, db: &Path) -> Child {
+    let line = args([&"export", &"--raft-dir", &temp.join("meta"), &"--db", &db]);
+    let tool = command(&binaries::tool(), &line).env("TMPDIR", temp.join("tmp")).spawn().unwrap();
+    wait::until_true("a private copy", || !folder::names(&temp.join("tmp")).is_empty()).await;
+    tool
+}
+
+/// Sends a signal, and waits for the end without reading what the tool writes.
+async fn stop(tool: &mut Child, signal: Signal) -> ExitStatus {
+    let id = i32::try_from(tool.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+    timeout(Duration::from_secs(5), tool.wait()).await.expect("the tool ends").unwrap()
+}
+
+#[tokio::test]
+async fn an_export_into_a_pipe_that_nobody_reads_ends_on_a_signal() {
+    let temp = tempfile::tempdir().unwrap();
+    stopped_server(temp.path()).await;
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut tool = start_export(temp.path(), Path::new("")).await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(stop(&mut tool, signal).await.code(), Some(1));
+        assert_eq!(folder::names(&temp.path().join("tmp")), [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn an_export_from_a_folder_ends_on_a_signal_at_any_moment_and_leaves_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    stopped_server(temp.path()).await;
+    let backups = temp.path().join("backups");
+    fs::create_dir(&backups).unwrap();
+    let file = backups.join("b");
+    fs::write(&file, "the older backup").unwrap();
+    for delay in [20, 50, 100, 200] {
+        let mut tool = start_export(temp.path(), &file).await;
+        sleep(Duration::from_millis(delay)).await;
+        let began = Instant::now();
+        let status = stop(&mut tool, Signal::INT).await;
+        assert!(began.elapsed() < Duration::from_secs(3), "{delay} ms: {:?}", began.elapsed());
+        assert_eq!(folder::names(&temp.path().join("tmp")), [""; 0], "{delay} ms");
+        assert_eq!(folder::names(&backups), ["b"], "{delay} ms");
+        // An export that was done before the signal has made its file.
+        if status.code() == Some(1) {
+            assert_eq!(fs::read_to_string(&file).unwrap(), "the older backup", "{delay} ms");
+        } else {
+            assert_eq!(status.code(), Some(0), "{delay} ms");
+            fs::write(&file, "the older backup").unwrap();
+        }
+    }
+}
