@@ -54,7 +54,7 @@ async fn a_folder_that_is_being_imported_into_is_refused() {
     let mut first = start_metactl([&"import", &"--raft-dir", &raft_dir]);
     let mut stdin = first.stdin.take().unwrap();
     stdin.write_all(&text.as_bytes()[..1000]).await.unwrap();
-    wait::until_true("the first import to hold the folder", || raft_dir.join("gen-000001").exists()).await;
+    wait::until_true("the first import to hold the folder", || raft_dir.join("new-000001").exists()).await;
     let in_use = format!("is in use by process {}", first.id().unwrap());
     for ran in [
         metactl([&"import", &"--raft-dir", &raft_dir, &"--db", &backup]).await,

@@ -41,6 +41,9 @@ impl OfflineBackup {
         copy_folder(&log_dir, &log_folder(copy), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
         let log = open_log(copy)?;
         let raft = log.state();
+        if raft.node_id.is_none() {
+            return Err(StoreError::NoNode(raft_dir.to_owned()));
+        }
         let Some(name) = raft.live_base else {
             return Err(StoreError::Damaged { dir: generation, reason: "its log names no base".to_owned() });
         };

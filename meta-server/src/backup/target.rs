@@ -176,10 +176,11 @@ impl RestoreGeneration for StoreGeneration {
         store_origin(&path, origin).map_err(folder)?;
         sync_folder(&path).map_err(disk("sync", &path))?;
         let switched = self.dir.switch_to(&path);
-        if self.dir.current().as_ref() == Some(&path) {
+        // Also when only the last sync failed: what is live must stay.
+        if !path.exists() {
             self.unfinished.path = PathBuf::new();
         }
-        switched.map_err(folder)
+        switched.map(|_| ()).map_err(folder)
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
     },
 };
 
-use backup_plugin::record::{LogId, SeqV};
+use backup_plugin::record::{LogId, MAX_KEY_BYTES, SeqV};
 use lsm_tree::{AbstractTree, AnyTree, Guard, SequenceNumberCounter};
 
 pub use builder::BaseBuilder;
@@ -82,6 +82,10 @@ impl Base {
     }
 
     pub fn get(&self, key: &str) -> io::Result<Option<SeqV>> {
+        // Nothing is stored under such a key, and the engine panics when asked for one.
+        if key.len() > MAX_KEY_BYTES {
+            return Ok(None);
+        }
         match self.tree.get(codec::kv_key(key), ALL).map_err(|err| self.broken(&err))? {
             Some(value) => codec::decode_value(&value).map(Some),
             None => Ok(None),
@@ -91,7 +95,10 @@ impl Base {
     /// Every record under `prefix`, in key order.
     pub fn prefix(&self, prefix: &str) -> impl Iterator<Item = io::Result<(Arc<str>, Arc<SeqV>)>> + Send + use<> {
         let dir = self.dir.clone();
-        self.tree.prefix(codec::kv_key(prefix), ALL, None).map(move |item| {
+        // What has a longer prefix is not stored: cut, it finds at most one key, which is not under it.
+        let longest = prefix.floor_char_boundary(MAX_KEY_BYTES);
+        let found = self.tree.prefix(codec::kv_key(&prefix[..longest]), ALL, None);
+        found.take(if longest < prefix.len() { 0 } else { usize::MAX }).map(move |item| {
             let (key, value) = item.into_inner().map_err(|err| broken(&dir, &err))?;
             Ok((Arc::from(codec::decode_kv_key(&key)?), Arc::new(codec::decode_value(&value)?)))
         })

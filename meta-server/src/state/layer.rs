@@ -36,6 +36,16 @@ impl Layer {
         self.records.is_empty() && self.expiries.is_empty()
     }
 
+    /// Puts the changes of a newer layer over the ones here.
+    pub(super) fn absorb(&mut self, newer: &Layer) {
+        for (key, change) in &newer.records {
+            self.set_record(key.clone(), change.as_deref().cloned());
+        }
+        for (at, change) in &newer.expiries {
+            self.set_expiry(*at, change.clone());
+        }
+    }
+
     pub(super) fn record(&self, key: &str) -> Option<&Changed<SeqV>> {
         self.records.get(key)
     }

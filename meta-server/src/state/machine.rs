@@ -119,7 +119,13 @@ impl StateMachine {
         if frozen.last_applied == frozen.base.last_applied() {
             return Ok(Arc::new(State::of_base(frozen.base)?));
         }
-        let base = self.build(&frozen, &mut number)?;
+        let base = match self.build(&frozen, &mut number) {
+            Ok(base) => base,
+            Err(err) => {
+                self.thaw();
+                return Err(err);
+            }
+        };
         let mut state = self.lock();
         let old = std::mem::replace(&mut state.base, base.clone());
         state.layers.drain(..frozen.layers.len());
@@ -152,6 +158,18 @@ impl StateMachine {
             frozen.layers.pop();
         }
         frozen
+    }
+
+    /// Takes back a freeze whose build has failed, so that failures do not pile up layers.
+    fn thaw(&self) {
+        let mut state = self.lock();
+        if state.layers.len() > 1
+            && let Some(newer) = state.layers.pop()
+            && let Some(layer) = state.layers.last_mut()
+        {
+            layer.absorb(&newer);
+            self.publish(&state);
+        }
     }
 
     fn build(&self, state: &State, number: &mut u64) -> io::Result<Arc<Base>> {

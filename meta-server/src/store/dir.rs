@@ -5,6 +5,7 @@
 //! LOCK          held (flock) by whoever has the folder open; holds the process id
 //! CURRENT       the name of the live generation
 //! gen-000001/   a generation; one that CURRENT does not name is garbage, deleted under the lock
+//! new-000002/   one that is being built, or that was when its import died
 //! ```
 
 use std::{
@@ -18,6 +19,7 @@ use super::StoreError;
 const LOCK: &str = "LOCK";
 const CURRENT: &str = "CURRENT";
 const GENERATION: &str = "gen-";
+const UNFINISHED: &str = "new-";
 /// What a fresh mount brings.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -93,26 +95,28 @@ impl RaftDir {
         self.current.as_ref().map(|name| self.path.join(name))
     }
 
-    /// A folder for a generation beside every one there is. Creates it.
+    /// A folder for a generation to be built in. It becomes one in [`RaftDir::switch_to`].
     pub fn begin_generation(&self) -> Result<PathBuf, StoreError> {
         let mut last = 0;
-        for entry in fs::read_dir(&self.path).map_err(StoreError::io("read", &self.path))? {
-            let entry = entry.map_err(StoreError::io("read", &self.path))?;
-            last = last.max(generation_number(&entry.file_name().to_string_lossy()).unwrap_or(0));
+        for name in names(&self.path)? {
+            last = last.max(number(&name, GENERATION).or_else(|| number(&name, UNFINISHED)).unwrap_or(0));
         }
-        let dir = self.path.join(format!("{GENERATION}{:06}", last + 1));
+        let dir = self.path.join(format!("{UNFINISHED}{:06}", last + 1));
         fs::create_dir(&dir).map_err(StoreError::io("create", &dir))?;
         Ok(dir)
     }
 
-    /// Makes a complete generation the live one, durably and in one step, then deletes every other.
+    /// Makes what was built in `built` the live generation, durably and in one step, then deletes every other. Returns where
+    /// it lies now.
     ///
     /// After [`StoreError::Unsynced`] the generation is live; every other error leaves the old one live.
-    pub fn switch_to(&mut self, generation: &Path) -> Result<(), StoreError> {
-        let name = generation.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    pub fn switch_to(&mut self, built: &Path) -> Result<PathBuf, StoreError> {
+        let name = built.file_name().unwrap_or_default().to_string_lossy().replace(UNFINISHED, GENERATION);
+        let generation = self.path.join(&name);
         let current = self.path.join(CURRENT);
         let replace = || -> io::Result<File> {
             let folder = File::open(&self.path)?;
+            fs::rename(built, &generation)?;
             folder.sync_all()?;
             let mut temp = tempfile::Builder::new().prefix(".CURRENT-").tempfile_in(&self.path)?;
             writeln!(temp, "{name}")?;
@@ -120,31 +124,38 @@ impl RaftDir {
             temp.persist(&current)?;
             Ok(folder)
         };
-        let folder = replace().map_err(StoreError::io("replace", &current))?;
+        let folder = match replace() {
+            Ok(folder) => folder,
+            Err(err) => {
+                // Not live: it goes with what else is unfinished.
+                let _ = fs::rename(&generation, built);
+                return Err(StoreError::io("replace", &current)(err));
+            }
+        };
         self.current = Some(name);
         // The others stay until it is certain that none of them can be named again.
         folder.sync_all().map_err(|source| StoreError::Unsynced { dir: self.path.clone(), source })?;
         self.sweep();
-        Ok(())
+        Ok(generation)
     }
 
-    /// Deletes what a killed import left: generations that are not live, and temporary files. What can not be deleted now is
-    /// only in the way of disk space, so it is logged and left.
+    /// Deletes what a killed import left: generations that are not live, unfinished ones, and temporary files. Without a live one
+    /// none is certain to be garbage. What can not be deleted now is only in the way of disk space, so it is logged and left.
     pub fn sweep(&self) {
-        let Ok(entries) = fs::read_dir(&self.path) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let garbage = generation_number(&name).is_some() && Some(&name) != self.current.as_ref();
-            let removed = if garbage {
-                fs::remove_dir_all(entry.path())
+        let Ok(names) = names(&self.path) else { return };
+        for name in names {
+            let path = self.path.join(&name);
+            let old = self.current.as_ref().is_some_and(|current| *current != name);
+            let removed = if number(&name, UNFINISHED).is_some() || number(&name, GENERATION).is_some() && old {
+                fs::remove_dir_all(&path)
             } else if name.starts_with(".CURRENT-") {
-                fs::remove_file(entry.path())
+                fs::remove_file(&path)
             } else {
                 continue;
             };
             match removed {
-                Ok(()) => tracing::info!(path = %entry.path().display(), "deleted what an unfinished import left"),
-                Err(err) => tracing::warn!(path = %entry.path().display(), error = %err, "cannot delete garbage"),
+                Ok(()) => tracing::info!(path = %path.display(), "deleted what an unfinished import left"),
+                Err(err) => tracing::warn!(path = %path.display(), error = %err, "cannot delete garbage"),
             }
         }
     }
@@ -176,40 +187,67 @@ fn take(lock: &mut File, dir: &Path) -> Result<(), StoreError> {
 
 /// The live generation's name, or `None` in a folder that holds no store yet; an error in one that holds something else.
 fn read_content(dir: &Path) -> Result<Option<String>, StoreError> {
-    let foreign = |found: String| Err(StoreError::Foreign { dir: dir.to_owned(), found });
     let current = dir.join(CURRENT);
     match fs::read_to_string(&current) {
-        Ok(text) => {
-            let name = text.trim_end();
-            if generation_number(name).is_none() {
-                return foreign(format!("its CURRENT names {name:?}, not a generation"));
-            }
-            if !dir.join(name).is_dir() {
-                return Err(StoreError::Damaged {
-                    dir: dir.to_owned(),
-                    reason: format!("CURRENT names {name}, which is not there"),
-                });
-            }
-            return Ok(Some(name.to_owned()));
-        }
+        Ok(text) => return named(dir, text.trim_end()).map(Some),
         Err(err) if err.kind() == ErrorKind::NotFound => {}
-        Err(err) if err.kind() == ErrorKind::InvalidData => return foreign("its CURRENT is not text".to_owned()),
+        Err(err) if err.kind() == ErrorKind::InvalidData => {
+            return Err(foreign(dir, "its CURRENT is not text".to_owned()));
+        }
         Err(err) => return Err(StoreError::io("read", &current)(err)),
     }
-    let entries = fs::read_dir(dir).map_err(StoreError::io("read", dir))?;
-    for entry in entries {
-        let name = entry.map_err(StoreError::io("read", dir))?.file_name().to_string_lossy().into_owned();
-        let ours = name == LOCK || generation_number(&name).is_some();
-        let of_the_mount = name == LOST_AND_FOUND || name.starts_with('.');
-        if !ours && !of_the_mount {
-            return foreign(format!("it holds {name:?}"));
-        }
+    let names = names(dir)?;
+    // An unfinished generation is ours only where a lock was taken before it was begun.
+    let locked = names.iter().any(|name| name == LOCK);
+    let of_no_store = |name: &&String| {
+        let ours = *name == LOCK || locked && [GENERATION, UNFINISHED].iter().any(|kind| number(name, kind).is_some());
+        let of_the_mount = *name == LOST_AND_FOUND || name.starts_with('.');
+        !ours && !of_the_mount
+    };
+    if let Some(name) = names.iter().find(of_no_store) {
+        return Err(foreign(dir, format!("it holds {name:?}")));
     }
-    Ok(None)
+    // Either a process died in the step that names its first generation, or CURRENT was lost: with one there is no question
+    // which is live.
+    let mut complete = names.into_iter().filter(|name| number(name, GENERATION).is_some());
+    match (complete.next(), complete.next()) {
+        (None, _) => Ok(None),
+        (Some(only), None) => Ok(Some(only)),
+        (Some(one), Some(other)) => Err(StoreError::Damaged {
+            dir: dir.to_owned(),
+            reason: format!(
+                "it has no CURRENT, and both {one} and {other}: write the name of the one to use into a file CURRENT"
+            ),
+        }),
+    }
 }
 
-fn generation_number(name: &str) -> Option<u64> {
-    name.strip_prefix(GENERATION)?.parse().ok()
+/// The generation that CURRENT names.
+fn named(dir: &Path, name: &str) -> Result<String, StoreError> {
+    if number(name, GENERATION).is_none() {
+        let start: String = name.chars().take(40).collect();
+        return Err(foreign(dir, format!("its CURRENT names {start:?}, not a generation")));
+    }
+    if !dir.join(name).is_dir() {
+        let reason = format!("CURRENT names {name}, which is not there");
+        return Err(StoreError::Damaged { dir: dir.to_owned(), reason });
+    }
+    Ok(name.to_owned())
+}
+
+fn foreign(dir: &Path, found: String) -> StoreError {
+    StoreError::Foreign { dir: dir.to_owned(), found }
+}
+
+fn names(dir: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = fs::read_dir(dir).map_err(StoreError::io("read", dir))?;
+    let name = |entry: io::Result<fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+    entries.map(name).collect::<io::Result<_>>().map_err(StoreError::io("read", dir))
+}
+
+/// The number of a folder of this kind.
+fn number(name: &str, kind: &str) -> Option<u64> {
+    name.strip_prefix(kind)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -259,11 +297,11 @@ mod tests {
     fn the_switch_names_one_generation_and_sweeps_the_others() {
         let temp = tempfile::tempdir().unwrap();
         let mut dir = RaftDir::lock(temp.path()).unwrap();
-        let first = dir.begin_generation().unwrap();
-        dir.switch_to(&first).unwrap();
+        let built = dir.begin_generation().unwrap();
+        let first = dir.switch_to(&built).unwrap();
         let garbage = dir.begin_generation().unwrap();
-        let second = dir.begin_generation().unwrap();
-        dir.switch_to(&second).unwrap();
+        let built = dir.begin_generation().unwrap();
+        let second = dir.switch_to(&built).unwrap();
         assert!(!first.exists() && !garbage.exists() && second.exists());
         drop(dir);
         assert_eq!(RaftDir::lock_to_read(temp.path()).unwrap().current(), Some(second));
@@ -277,5 +315,34 @@ mod tests {
         assert!(!missing.exists());
         assert!(matches!(RaftDir::lock_to_read(temp.path()), Err(StoreError::Empty(_))));
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_store_whose_current_is_lost_is_kept() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut dir = RaftDir::lock(temp.path()).unwrap();
+        let built = dir.begin_generation().unwrap();
+        let live = dir.switch_to(&built).unwrap();
+        drop(dir);
+        fs::remove_file(temp.path().join(CURRENT)).unwrap();
+        for _ in 0..2 {
+            let dir = RaftDir::lock(temp.path()).unwrap();
+            dir.sweep();
+            assert_eq!(dir.current(), Some(live.clone()));
+        }
+        assert_eq!(RaftDir::lock_to_read(temp.path()).unwrap().current(), Some(live.clone()));
+
+        fs::create_dir(temp.path().join("gen-000002")).unwrap();
+        let said = RaftDir::lock(temp.path()).unwrap_err().to_string();
+        assert!(said.contains("write the name of the one to use"), "{said}");
+        assert!(live.exists());
+    }
+
+    #[test]
+    fn a_folder_that_was_never_locked_is_not_ours_whatever_its_names() {
+        let temp = tempfile::tempdir().unwrap();
+        fs::create_dir(temp.path().join("gen-000007")).unwrap();
+        assert!(matches!(RaftDir::lock(temp.path()), Err(StoreError::Foreign { .. })));
+        assert!(temp.path().join("gen-000007").exists());
     }
 }

@@ -11,6 +11,8 @@ pub enum StoreError {
     Missing(PathBuf),
     #[error("{} is empty: there is no store in it", .0.display())]
     Empty(PathBuf),
+    #[error("{} holds an empty store: no node was ever started or imported there", .0.display())]
+    NoNode(PathBuf),
     #[error("{} is not a store of this program: {found}", dir.display())]
     Foreign { dir: PathBuf, found: String },
     #[error("{} is in use{}: stop the server that runs on it, or name another folder", dir.display(), by_pid(*pid))]

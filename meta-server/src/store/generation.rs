@@ -28,14 +28,13 @@ pub struct Generation {
 
 impl Generation {
     /// Makes an empty one in `dir`, durably, with an incarnation of its own.
-    pub fn create(dir: &Path) -> Result<Generation, StoreError> {
+    pub fn create(dir: &Path) -> Result<(), StoreError> {
         let log = open_log(dir)?;
         let base_dir = dir.join(base_name(1));
         let build = || BaseBuilder::create(&base_dir)?.finish(BaseMeta::default());
         let (base, _) = build().map_err(StoreError::io("build", &base_dir))?;
-        seal(&log, &base).map_err(StoreError::io("write the log in", dir))?;
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))?;
-        Ok(Generation { dir: dir.to_owned(), log, base })
+        seal(&log, &base).and_then(|()| log.close()).map_err(StoreError::io("write the log in", dir))?;
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(StoreError::io("sync", dir))
     }
 
     /// Opens a complete one and checks that log and base belong together.

@@ -45,13 +45,14 @@ impl Store {
     pub fn open(raft_dir: &Path, options: StateOptions) -> Result<Store, StoreError> {
         let mut dir = RaftDir::lock(raft_dir)?;
         let generation = match dir.current() {
-            Some(current) => Generation::open(&current)?,
+            Some(current) => current,
             None => {
-                let generation = Generation::create(&dir.begin_generation()?)?;
-                dir.switch_to(generation.path())?;
-                generation
+                let built = dir.begin_generation()?;
+                Generation::create(&built)?;
+                dir.switch_to(&built)?
             }
         };
+        let generation = Generation::open(&generation)?;
         dir.sweep();
         generation.sweep_bases();
         let (log, state) = generation.start(options)?;
