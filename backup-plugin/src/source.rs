@@ -17,13 +17,14 @@ pub trait BackupSource: Send + Sync + 'static {
 
 /// One pinned moment of a store. Reading blocks, so it is done on a thread that may.
 pub trait BackupView: Send + 'static {
-    /// Identity, vote, and the ids that bound the log; `committed` is the log id the view is pinned at.
+    /// Identity, vote, and the ids that bound the log; `committed` is the log id the view is pinned at. With nothing applied it
+    /// is what the store knows, if anything.
     fn hard_state(&self) -> io::Result<HardState>;
 
-    /// The log, from the entry after `purged` up to where the view is pinned, without a gap.
+    /// The log, from the entry after `purged` up to where the view is pinned, without a gap; all of it with nothing applied.
     fn log_entries(&self) -> impl Iterator<Item = io::Result<LogEntry>> + Send;
 
-    /// The state machine at the pinned log id, in the order that [`StateRecord`] tells.
+    /// The state machine at the pinned log id, in the order that [`StateRecord`] tells; none with nothing applied.
     fn state_records(&self) -> impl Iterator<Item = io::Result<StateRecord>> + Send;
 
     /// Fails once the pin has been held for longer than the host allows. Asked between chunks.

@@ -6,7 +6,7 @@ use meta_proto::pb::{self, meta_service_client::MetaServiceClient};
 use prost::Message;
 use serde_json::{Value, json};
 use tonic::{
-    Request, Status, Streaming,
+    Code, Request, Status, Streaming,
     metadata::{Binary, MetadataValue},
     transport::Channel,
 };
@@ -112,7 +112,8 @@ impl Client {
     }
 }
 
-/// What is taken of one stream before it is read. Small, so that a client that does not read is one that the server waits for.
+/// What is taken of one stream before it is read. Small, so that a client that does not read is one that the server
+/// waits for.
 const STREAM_WINDOW: u32 = 64 * 1024;
 /// Enough for many streams that are not read, beside those that are.
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
@@ -138,4 +139,9 @@ pub async fn rest(mut chunks: Streaming<pb::ExportedChunk>) -> Result<Vec<pb::Ex
 /// The lines of chunks.
 pub fn lines(chunks: &[pb::ExportedChunk]) -> impl Iterator<Item = &str> {
     chunks.iter().flat_map(|chunk| chunk.data.iter().map(String::as_str))
+}
+
+/// What a server that is gone or going answers with.
+pub fn is_unavailable(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled)
 }

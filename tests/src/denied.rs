@@ -1,12 +1,20 @@
 //! Running a program where the system refuses something to it: a folder it may not write to, a disk that is full.
 //!
-//! Uses user namespaces, which need no rights of their own. Where the machine has none, the test says so and is skipped.
+//! Uses user namespaces, which need no rights of their own. Where the machine has none, the test says so and is
+//! skipped.
 
-use std::{ffi::OsString, fs, os::unix::fs::PermissionsExt, path::Path, process::Stdio};
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use crate::tool::{self, Ran};
 
-/// Runs a program as somebody whom the mode of a file binds, as it does not bind root. `None`: this machine can not do that.
+/// Runs a program as somebody whom the mode of a file binds, as it does not bind root. `None`: this machine can not do
+/// that.
 pub async fn without_privileges(program: &Path, args: &[OsString]) -> Option<Ran> {
     if !modes_are_ignored() {
         return Some(tool::run(program, args).await);
@@ -32,15 +40,23 @@ pub async fn with_own_mounts(script: &str, args: &[OsString]) -> Option<Ran> {
     Some(tool::run(Path::new("unshare"), &line).await)
 }
 
-/// Runs a program that can write no file of more than `kib` KiB: what it writes beyond that fails as on a full disk, where the
-/// signal that comes with it is ignored, or kills it.
-pub async fn with_small_files(kib: u64, signal_ignored: bool, program: &Path, args: &[OsString]) -> Ran {
-    let trap = if signal_ignored { "trap '' XFSZ;" } else { "" };
+/// What becomes of a program that writes more to a file than it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excess {
+    /// The write fails, as on a full disk.
+    Fails,
+    /// The program is killed.
+    Kills,
+}
+
+/// The command line of a program that can write no file of more than `kib` KiB.
+pub fn small_files(kib: u64, excess: Excess, program: &Path, args: &[OsString]) -> (PathBuf, Vec<OsString>) {
+    let trap = if excess == Excess::Fails { "trap '' XFSZ;" } else { "" };
     // The unit of `ulimit -f` is 512 bytes in a POSIX shell.
     let script = format!("{trap} ulimit -f {}; ulimit -c 0; exec \"$@\"", kib * 2);
     let mut line: Vec<OsString> = ["-c".into(), script.into(), "sh".into(), program.into()].into();
     line.extend(args.iter().cloned());
-    tool::run(Path::new("sh"), &line).await
+    ("sh".into(), line)
 }
 
 async fn works(unshare: &[&str]) -> bool {

@@ -25,7 +25,8 @@ pub struct Export {
 impl Export {
     /// # Panics
     ///
-    /// At a line that is no record, at one that no export has, and at a key that is there twice or out of order.
+    /// At a line that is no record, at one that no export has, at a key that is there twice or out of order, and at an
+    /// expire index that is not what the records imply.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a str>) -> Export {
         let mut export = Export::default();
         for (number, line) in lines.into_iter().enumerate() {
@@ -36,6 +37,7 @@ impl Export {
             let (kind, record) = record.iter().next().expect(line);
             export.push(kind, record);
         }
+        assert_eq!(export.expires, export.implied_expires());
         export
     }
 
@@ -65,6 +67,11 @@ impl Export {
             }
             other => panic!("no export has a record `{other}`"),
         }
+    }
+
+    fn implied_expires(&self) -> BTreeMap<(u64, u64), String> {
+        let expiring = self.keys.iter().filter_map(|(key, record)| Some((expiry_ms(record)?, record, key)));
+        expiring.map(|(expiry, record, key)| ((expiry, seq_and_data(record).0), key.clone())).collect()
     }
 
     /// The keys whose records have not expired at `now_ms`, with seq and data.

@@ -1,7 +1,8 @@
-//! The harness: starts the real binaries on free ports in temp folders, talks to them as clients and operators do, and kills them
-//! on drop.
+//! The harness: starts the real binaries on free ports in temp folders, talks to them as clients and operators do, and
+//! kills them on drop.
 //!
-//! What a file or a server holds is worked out here from plain JSON, by code that shares nothing with the programs under test.
+//! What a file or a server holds is worked out here from plain JSON, by code that shares nothing with the programs
+//! under test.
 
 pub mod admin;
 pub mod binaries;

@@ -1,5 +1,5 @@
-//! A `databend-meta` of its own for a test: on ports that the kernel chose, killed on drop. When the test fails, what the server
-//! logged is printed.
+//! A `databend-meta` of its own for a test: on ports that the kernel chose, killed on drop. When the test fails, what
+//! the server logged is printed.
 
 use std::{
     ffi::OsString,
@@ -18,11 +18,11 @@ use tokio::{
     process::{Child, ChildStdout},
     time::timeout,
 };
-use tonic::Status;
 
 use crate::{
     admin, binaries,
     client::Client,
+    denied::{self, Excess},
     tool::{self, Ran},
     wait::{self, DEADLINE},
 };
@@ -36,6 +36,8 @@ pub struct Settings {
     pub raft_port: u16,
     pub grpc_address: String,
     pub admin_address: String,
+    /// No file of the server's may grow beyond this: writing to it then fails, as on a full disk.
+    pub file_limit_kib: Option<u64>,
     /// As well as to standard error.
     pub logs_to_files: bool,
     pub more: Vec<OsString>,
@@ -51,6 +53,7 @@ impl Settings {
             raft_port: free_port(),
             grpc_address: "127.0.0.1:0".to_owned(),
             admin_address: "127.0.0.1:0".to_owned(),
+            file_limit_kib: None,
             logs_to_files: false,
             more: Vec::new(),
         }
@@ -89,9 +92,22 @@ impl Settings {
         args
     }
 
+    fn command_line(&self) -> (PathBuf, Vec<OsString>) {
+        match self.file_limit_kib {
+            None => (binaries::server(), self.args()),
+            Some(kib) => denied::small_files(kib, Excess::Fails, &binaries::server(), &self.args()),
+        }
+    }
+
+    /// Starts a server without waiting until it listens. Killed on drop.
+    pub fn spawn(&self) -> Child {
+        let (program, args) = self.command_line();
+        tool::command(&program, &args).spawn().unwrap()
+    }
+
     /// Runs a server that is expected to end by itself.
     pub async fn run(&self) -> Ran {
-        tool::run(&binaries::server(), &self.args()).await
+        tool::ended(self.spawn()).await
     }
 }
 
@@ -115,10 +131,9 @@ impl Server {
     pub async fn start(settings: Settings) -> Server {
         let scratch = tempfile::tempdir().unwrap();
         let stderr = scratch.path().join("stderr");
-        let mut child = tool::command(&binaries::server(), &settings.args())
-            .stderr(Stdio::from(File::create(&stderr).unwrap()))
-            .spawn()
-            .unwrap();
+        let (program, args) = settings.command_line();
+        let mut child =
+            tool::command(&program, &args).stderr(Stdio::from(File::create(&stderr).unwrap())).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
         let addresses = timeout(DEADLINE, async {
             Some((address(&mut stdout, "gRPC API: ").await?, address(&mut stdout, "admin API: ").await?))
@@ -129,7 +144,8 @@ impl Server {
         Server { child, _stdout: stdout, stderr, _scratch: scratch, grpc_address, admin_address }
     }
 
-    /// Starts a server and waits until it leads and has registered its addresses: from then on the log holds what clients write.
+    /// Starts a server and waits until it leads and has registered its addresses: from then on the log holds what
+    /// clients write.
     pub async fn start_leading(settings: Settings) -> Server {
         let raft_port = settings.raft_port;
         let server = Server::start(settings).await;
@@ -185,6 +201,12 @@ impl Server {
         self.child.kill().await.unwrap();
     }
 
+    /// Waits for a server that stops by itself. Gives the exit code and all that it wrote to standard error.
+    pub async fn ended(mut self) -> (Option<i32>, String) {
+        let status = timeout(DEADLINE, self.child.wait()).await.expect("the server stops").unwrap();
+        (status.code(), self.stderr())
+    }
+
     /// Sends a signal and waits for the end. Gives the exit code and how long it took.
     pub async fn stop(mut self, signal: Signal) -> (Option<i32>, Duration) {
         let began = Instant::now();
@@ -214,9 +236,4 @@ async fn address(stdout: &mut Lines<BufReader<ChildStdout>>, name: &str) -> Opti
 /// A port that nobody listened on a moment ago, for an address that is written down and not listened on.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
-}
-
-/// What a server that is gone or going answers with.
-pub fn is_unavailable(status: &Status) -> bool {
-    matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Unknown | tonic::Code::Cancelled)
 }

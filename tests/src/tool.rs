@@ -109,7 +109,8 @@ pub async fn metactl_measured<const N: usize>(args: [&dyn AsRef<OsStr>; N]) -> (
     let status = PathBuf::from(format!("/proc/{}/status", child.id().unwrap()));
     let sampler = tokio::spawn(async move {
         let mut peak = 0;
-        // The kernel keeps the peak, so that only what is used in the last moment can be missed. It is gone with the process.
+        // The kernel keeps the peak, so that only what is used in the last moment can be missed. It is gone with the
+        // process.
         while let Some(seen) = peak_memory(&status) {
             peak = peak.max(seen);
             sleep(Duration::from_millis(2)).await;

@@ -1,5 +1,5 @@
-//! One client that writes in a known order, one log entry a write: after any number of them, what the store must hold follows from
-//! the order alone.
+//! One client that writes in a known order, one log entry a write: after any number of them, what the store must hold
+//! follows from the order alone.
 
 use std::{
     collections::BTreeMap,

@@ -10,7 +10,7 @@ use std::{
 use integration_tests::{
     binaries, denied, fixtures, folder,
     server::{Server, Settings},
-    tool::{args, ended, export_folder, import, metactl, start_metactl},
+    tool::{Ran, args, ended, export_folder, import, metactl, start_metactl},
     wait,
     writer::{Writer, state_after},
 };
@@ -109,6 +109,35 @@ async fn a_folder_of_another_program_is_refused_by_name_of_what_is_in_it() {
         let said = ran.expect(1).stderr;
         assert!(said.contains("\"holiday.jpg\""), "{said}");
         assert_eq!(folder::files(temp.path()), before);
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_refused_and_not_taken_for_an_empty_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let (raft_dir, backup) = (temp.path().join("meta"), fixtures::path("v004-tail.ndjson"));
+    let base = "gen-000001/base-000001";
+    for (name, damaged, reason) in [
+        ("no name in CURRENT", "CURRENT".to_owned(), "CURRENT"),
+        ("no log", "gen-000001/log/db".to_owned(), "its log names no base"),
+        ("no META", format!("{base}/META"), "META"),
+        ("no table", format!("{base}/table/current"), "table/current"),
+        ("no version of the table", format!("{base}/table/v1"), "table"),
+        ("no records", format!("{base}/table/tables/0"), "table"),
+    ] {
+        if raft_dir.exists() {
+            fs::remove_dir_all(&raft_dir).unwrap();
+        }
+        import(&raft_dir, &backup).await;
+        fs::remove_file(raft_dir.join(&damaged)).unwrap();
+        if damaged == "CURRENT" {
+            fs::write(raft_dir.join(damaged), "").unwrap();
+        }
+        for ran in [metactl([&"export", &"--raft-dir", &raft_dir]).await, Settings::of(&raft_dir).run().await] {
+            let Ran { stdout, stderr, .. } = ran.expect(1);
+            assert!(stderr.contains(reason) && stderr.contains(&raft_dir.display().to_string()), "{name}: {stderr}");
+            assert!(!stderr.contains("panicked") && stdout.is_empty(), "{name}: {stderr}");
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! How an export is cut into messages: as many lines as were asked for at the most, and never more bytes than a client takes.
+//! How an export is cut into messages: as many lines as were asked for at the most, and never more bytes than a client
+//! takes.
 
 use integration_tests::{
     client::{MAX_MESSAGE, lines, rest},

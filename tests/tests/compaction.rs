@@ -1,5 +1,5 @@
-//! Compaction while a client writes and others export: nothing is lost, what an export has begun with stays as it is, and the old
-//! base goes when nobody reads it any more.
+//! Compaction while a client writes and others export: nothing is lost, what an export has begun with stays as it is,
+//! and the old base goes when nobody reads it any more.
 
 use integration_tests::{
     client::{lines, rest},

@@ -6,9 +6,9 @@ use std::{
 };
 
 use integration_tests::{
-    client::Client,
+    client::{Client, is_unavailable},
     folder,
-    server::{Server, Settings, is_unavailable},
+    server::{Server, Settings},
     wait,
 };
 use meta_proto::pb::{self, txn_op::Request as Op};
@@ -26,7 +26,8 @@ fn names(writer: usize, n: u64) -> [String; 2] {
     [format!("w{writer}/{n:06}/a"), format!("w{writer}/{n:06}/b")]
 }
 
-/// Writes pairs of keys, each pair in one transaction, until the server is gone. Gives the first that was not acknowledged.
+/// Writes pairs of keys, each pair in one transaction, until the server is gone. Gives the first that was not
+/// acknowledged.
 fn writer(mut client: Client, writer: usize, from: u64) -> JoinHandle<u64> {
     tokio::spawn(async move {
         for n in from.. {
@@ -88,4 +89,23 @@ async fn every_acknowledged_write_survives_a_kill_and_no_write_is_halved() {
 
 fn is_blob(path: &Path) -> bool {
     path.parent().and_then(Path::file_name).is_some_and(|name| name == "blobs")
+}
+
+#[tokio::test]
+async fn a_node_that_was_killed_while_it_started_starts() {
+    let temp = tempfile::tempdir().unwrap();
+    for first in [0, 5, 10, 20, 40, 80] {
+        let raft_dir = temp.path().join(format!("meta-{first}"));
+        // Killed once in the middle of making the store, and once in the middle of opening it.
+        for pause in [first, 30] {
+            let mut starting = Settings::single(&raft_dir).spawn();
+            sleep(Duration::from_millis(pause)).await;
+            starting.kill().await.unwrap();
+        }
+        let server = Server::start_leading(Settings::single(&raft_dir)).await;
+        assert_eq!(server.client().await.put("k", b"v").await.unwrap(), 1, "killed after {first} ms");
+        server.kill().await;
+        let server = Server::start(Settings::of(&raft_dir)).await;
+        assert!(server.client().await.get("k").await.unwrap().is_some(), "killed after {first} ms");
+    }
 }

@@ -1,10 +1,13 @@
-//! An export that is taken while a client writes is the state at its own LastApplied: not a write more, not a write less.
+//! An export that is taken while a client writes is the state at its own LastApplied: not a write more, not a write
+//! less.
+
+use std::fs;
 
 use integration_tests::{
     client::{lines, rest},
     export::Export,
     server::{Server, Settings},
-    tool::metactl,
+    tool::{import, metactl},
     writer::Writer,
 };
 
@@ -57,4 +60,33 @@ async fn a_slow_client_gets_the_moment_it_asked_at() {
     let applied = assert_exact(&writer, lines(&chunks));
     assert!(applied <= asked_at, "the export is of {applied}, it was asked for at {asked_at} at the latest");
     writer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_made_while_writing_restores_to_exactly_that_state() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("backup.ndjson");
+    let server = Server::start_leading(Settings::single(&temp.path().join("meta"))).await;
+    let writer = Writer::start(&server, VALUE).await;
+    writer.writes(150).await;
+    // A base with some of it, and the rest in the log.
+    server.admin("/v1/ctrl/trigger_snapshot").await;
+    writer.writes(150).await;
+    metactl([&"export", &"--grpc-api-address", &server.grpc_address(), &"--db", &file]).await.expect(0);
+    let text = fs::read_to_string(&file).unwrap();
+    let (state, sequence) = writer.state_at(assert_exact(&writer, text.lines()));
+    writer.stop().await;
+
+    let (same, new) = (temp.path().join("same"), temp.path().join("new"));
+    import(&same, &file).await;
+    let member = "5=127.0.0.1:28005";
+    metactl([&"import", &"--raft-dir", &new, &"--db", &file, &"--id", &"5", &"--initial-cluster", &member])
+        .await
+        .expect(0);
+    for raft_dir in [same, new] {
+        let server = Server::start(Settings::of(&raft_dir)).await;
+        let mut client = server.client().await;
+        assert_eq!(client.list("").await.unwrap(), state, "{}", raft_dir.display());
+        assert_eq!(client.put("next", b"").await.unwrap(), sequence + 1);
+    }
 }

@@ -1,11 +1,15 @@
-//! A disk that is full: the tool says so, the old data and the older backup stay whole, and nothing is left lying about.
+//! A disk that is full: the tool says so, the old data and the older backup stay whole, and nothing is left lying
+//! about.
 
 use std::fs;
 
 use integration_tests::{
-    binaries, denied, folder, generate,
+    binaries,
+    client::is_unavailable,
+    denied::{self, Excess},
+    folder, generate,
     server::{Server, Settings},
-    tool::{args, export_folder, import},
+    tool::{args, export_folder, import, run},
 };
 
 #[tokio::test]
@@ -18,12 +22,16 @@ async fn an_import_that_cannot_write_on_leaves_the_old_store() {
     let before = export_folder(&raft_dir).await;
     let line = args([&"import", &"--raft-dir", &raft_dir, &"--db", &new]);
     for kib in [0, 16, 100, 400] {
-        let ran = denied::with_small_files(kib, true, &binaries::tool(), &line).await.expect(1);
+        let limited = async |excess| {
+            let (program, line) = denied::small_files(kib, excess, &binaries::tool(), &line);
+            run(&program, &line).await
+        };
+        let ran = limited(Excess::Fails).await.expect(1);
         assert!(ran.stderr.contains("File too large"), "{kib} KiB: {}", ran.stderr);
         assert_eq!(folder::names(&raft_dir).len(), 3, "{kib} KiB: {:?}", folder::names(&raft_dir));
         assert_eq!(export_folder(&raft_dir).await, before, "{kib} KiB");
 
-        let killed = denied::with_small_files(kib, false, &binaries::tool(), &line).await;
+        let killed = limited(Excess::Kills).await;
         assert_ne!(killed.code, Some(0), "{kib} KiB");
         assert_eq!(export_folder(&raft_dir).await, before, "{kib} KiB, killed");
     }
@@ -78,4 +86,31 @@ async fn an_export_onto_a_full_file_system_keeps_the_older_backup() {
     let ran = ran.expect(1);
     assert!(ran.stderr.contains("No space left on device"), "{}", ran.stderr);
     assert_eq!(ran.stdout, "backup\nthe older backup\n");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_write_its_log_stops_and_keeps_what_it_acknowledged() {
+    let temp = tempfile::tempdir().unwrap();
+    let raft_dir = temp.path().join("meta");
+    let limited = Settings { file_limit_kib: Some(3 * 1024), ..Settings::single(&raft_dir) };
+    let server = Server::start_leading(limited).await;
+    let mut client = server.client().await;
+    let mut acknowledged = 0;
+    let refused = loop {
+        assert!(acknowledged < 2_000, "a log of 3 MiB took {acknowledged} entries of 10 kB");
+        match client.put(&format!("k{acknowledged:05}"), &[7; 10_000]).await {
+            Ok(_) => acknowledged += 1,
+            Err(status) => break status,
+        }
+    };
+    // It may still have been written, and that is not hidden from the client.
+    assert!(is_unavailable(&refused), "{refused}");
+    let (code, stderr) = server.ended().await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("File too large"), "{stderr}");
+
+    let server = Server::start(Settings::of(&raft_dir)).await;
+    let found = server.client().await.list("").await.unwrap();
+    assert!((acknowledged..=acknowledged + 1).contains(&found.len()), "{} of {acknowledged}", found.len());
+    assert!((0..acknowledged).all(|n| found.contains_key(&format!("k{n:05}"))));
 }

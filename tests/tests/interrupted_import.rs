@@ -1,4 +1,5 @@
-//! An import that is killed, at any moment: the old data is live and whole, or the new; and the next open clears away the rest.
+//! An import that is killed, at any moment: the old data is live and whole, or the new; and the next open clears away
+//! the rest.
 
 use std::{path::Path, time::Duration};
 
@@ -51,7 +52,6 @@ async fn a_killed_import_leaves_the_old_store_or_the_new_one_and_nothing_else() 
         let mut stdin = tool.stdin.take().unwrap();
         match moment {
             Moment::Read(parts) => {
-                // What the kernel holds between the two programs is small beside a part.
                 feed(&mut stdin, &new_text[..new_text.len() * parts / 1000]).await;
                 if parts > 0 {
                     wait::until_true("a generation beside the live one", || generations(&raft_dir) == 2).await;

@@ -1,5 +1,7 @@
 //! Reads and writes over the wire, as Databend's clients send them; and the tool's `get` and `upsert`.
 
+use std::net::TcpListener;
+
 use integration_tests::{
     client::Client,
     server::{Server, Settings, free_port},
@@ -157,6 +159,36 @@ async fn a_transaction_runs_the_branch_whose_conditions_hold_and_its_operations_
     assert_eq!(transact(&mut client, pb::TxnRequest::default()).await, pb::TxnReply::default());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_many_clients_take_effect_one_after_the_other() {
+    let temp = tempfile::tempdir().unwrap();
+    let server = server(&temp).await;
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut client = server.client().await;
+        clients.push(tokio::spawn(async move {
+            let mut counted = Vec::new();
+            for _ in 0..50 {
+                let key = "counter".to_owned();
+                let count = Op::FetchIncreaseU64(pb::FetchIncreaseU64 { key, delta: 1, ..Default::default() });
+                match client.transact(vec![count]).await.unwrap().responses.remove(0).response {
+                    Some(Reply::FetchIncreaseU64(reply)) => counted.push((reply.after, reply.after_seq)),
+                    other => panic!("{other:?} is no answer to a FetchIncreaseU64"),
+                }
+            }
+            // A client's own writes are in the order in which it made them.
+            assert!(counted.is_sorted());
+            counted
+        }));
+    }
+    let mut counted = Vec::new();
+    for client in clients {
+        counted.extend(client.await.unwrap());
+    }
+    counted.sort_unstable();
+    assert_eq!(counted, (1..=400).map(|n| (n, n)).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn an_expired_record_is_hidden_from_reads_before_anything_cleans_it() {
     let temp = tempfile::tempdir().unwrap();
@@ -199,9 +231,8 @@ async fn the_tool_writes_and_reads_as_the_real_one_does() {
         record["meta"]["proposed_at_ms"].as_u64().unwrap()
     };
     let shown = |seq, ms| {
-        format!(
-            "Some(SeqV {{ seq: {seq}, meta: Some(KVMeta {{ expire_at: None, proposed_at_ms: Some({ms}) }}), data: \"[binary]\" }})"
-        )
+        let meta = format!("Some(KVMeta {{ expire_at: None, proposed_at_ms: Some({ms}) }})");
+        format!("Some(SeqV {{ seq: {seq}, meta: {meta}, data: \"[binary]\" }})")
     };
     let first = upsert("hello").await;
     let first_ms = proposed().await;
@@ -220,4 +251,12 @@ async fn the_tool_says_which_server_it_cannot_reach() {
     let address = format!("127.0.0.1:{}", free_port());
     let ran = metactl([&"get", &"--key", &"k", &"--grpc-api-address", &address]).await.expect(1);
     assert!(ran.stderr.contains(&address) && ran.stderr.contains("refused"), "{}", ran.stderr);
+}
+
+#[tokio::test]
+async fn the_tool_gives_up_on_a_server_that_does_not_answer() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let ran = metactl([&"get", &"--key", &"k", &"--timeout", &"1", &"--grpc-api-address", &address]).await.expect(1);
+    assert!(ran.stderr.contains(&address) && ran.stderr.contains("within 1 s"), "{}", ran.stderr);
 }

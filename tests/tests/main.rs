@@ -13,6 +13,7 @@ mod interrupted_import;
 mod kv;
 mod memory;
 mod new_cluster;
+mod offline_export;
 mod protocol;
 mod restore;
 mod status;

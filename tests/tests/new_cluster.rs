@@ -91,6 +91,8 @@ async fn a_backup_becomes_a_new_cluster_that_leads_at_once_and_goes_on_writing()
     let export = Export::parse(exported.lines());
     assert_eq!((export.node_id, export.sequence), (Some(7), seq));
     assert_eq!(export.nodes.keys().collect::<Vec<_>>(), [&7]);
+    // The first write has cleaned away what had expired.
+    assert_eq!(export.keys.len(), present.len() + 1);
     exported.lines().filter(|line| !line.contains("GenericKV")).for_each(|line| assert_new("a new export", line));
 }
 

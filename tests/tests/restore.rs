@@ -12,17 +12,16 @@ use integration_tests::{
 use rustix::process::Signal;
 use serde_json::Value;
 
-/// What an export of ours says where the real one has the line `line`: an `Expire` names the record's own seq, and `prev_value`
-/// is never written.
+/// What an export of ours says where the real one has the line `line`: an `Expire` names the record's own seq, and
+/// `prev_value` is never written.
 fn as_we_write(line: &str) -> String {
     let value: Value = serde_json::from_str(line).unwrap();
     let Some(expire) = value[1].get("Expire") else {
         return line.replace("\"prev_value\":true,", "");
     };
     let (time_ms, seq, key) = (&expire["key"]["time_ms"], &expire["key"]["seq"], &expire["value"]["key"]);
-    format!(
-        r#"["state_machine/0",{{"Expire":{{"key":{{"time_ms":{time_ms},"seq":{seq}}},"value":{{"seq":{seq},"key":{key}}}}}}}]"#
-    )
+    let index = format!(r#"{{"key":{{"time_ms":{time_ms},"seq":{seq}}},"value":{{"seq":{seq},"key":{key}}}}}"#);
+    format!(r#"["state_machine/0",{{"Expire":{index}}}]"#)
 }
 
 #[tokio::test]
@@ -89,4 +88,45 @@ async fn one_of_three_started_alone_says_that_it_has_no_leader_and_refuses_reads
     let original = fixtures::text("v004.ndjson");
     assert_eq!(Export::parse(exported.lines()).all(), Export::parse(original.lines()).all());
     assert_eq!(server.stop(Signal::TERM).await.0, Some(0));
+}
+
+#[tokio::test]
+async fn keys_and_values_of_every_kind_go_through_a_backup() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("backup.ndjson");
+    let server = Server::start_leading(Settings::single(&temp.path().join("meta"))).await;
+    let mut client = server.client().await;
+    for key in [
+        " ",
+        "\n",
+        "\0",
+        "\t/\u{7f}",
+        "\"\\\"",
+        "{\"GenericKV\":",
+        "é",
+        "e\u{301}",
+        "ключ",
+        "\u{2028}",
+        "\u{d7ff}",
+        "\u{e000}",
+        "\u{ffff}",
+        "\u{1f511}",
+        "\u{10ffff}",
+    ] {
+        client.put(key, key.as_bytes()).await.unwrap();
+    }
+    client.put("every byte", &(0..=255).collect::<Vec<u8>>()).await.unwrap();
+    client.put("nothing", b"").await.unwrap();
+    let expected = client.list("").await.unwrap();
+    assert_eq!(expected.len(), 17);
+
+    metactl([&"export", &"--grpc-api-address", &server.grpc_address(), &"--db", &file]).await.expect(0);
+    assert_eq!(
+        std::fs::read_to_string(&file).unwrap().lines().filter(|line| line.contains("\"GenericKV\":")).count(),
+        17
+    );
+    let restored = temp.path().join("restored");
+    import(&restored, &file).await;
+    let restored = Server::start(Settings::of(&restored)).await;
+    assert_eq!(restored.client().await.list("").await.unwrap(), expected);
 }

@@ -6,6 +6,7 @@ use integration_tests::{
     client::rest,
     server::{Server, Settings},
     tool::export_folder,
+    wait,
 };
 use rustix::process::Signal;
 
@@ -51,4 +52,38 @@ async fn an_idle_server_stops_at_once() {
         assert!(took < FEW_SECONDS, "{signal:?} took {took:?}");
         drop(idle);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_under_load_loses_nothing_that_was_acknowledged() {
+    let temp = tempfile::tempdir().unwrap();
+    let raft_dir = temp.path().join("meta");
+    let server = Server::start_leading(Settings::single(&raft_dir)).await;
+    let mut writers = Vec::new();
+    for writer in 0..8 {
+        let mut client = server.client().await;
+        writers.push(tokio::spawn(async move {
+            let mut written = 0;
+            while client.put(&format!("{writer}/{written}"), &[1; 500]).await.is_ok() {
+                written += 1;
+            }
+            written
+        }));
+    }
+    let client = server.client().await;
+    wait::until("the load", async || (client.clone().list("").await.unwrap().len() > 200).then_some(())).await;
+    let (code, took) = server.stop(Signal::TERM).await;
+    assert_eq!(code, Some(0));
+    assert!(took < FEW_SECONDS, "{took:?}");
+
+    let server = Server::start_leading(Settings::single(&raft_dir)).await;
+    let found = server.client().await.list("").await.unwrap();
+    let mut acknowledged = 0;
+    for (writer, task) in writers.into_iter().enumerate() {
+        let written = task.await.unwrap();
+        assert!((0..written).all(|n| found.contains_key(&format!("{writer}/{n}"))), "writer {writer} of {written}");
+        acknowledged += written;
+    }
+    // At most one write of each was under way.
+    assert!((acknowledged..=acknowledged + 8).contains(&found.len()), "{} of {acknowledged}", found.len());
 }

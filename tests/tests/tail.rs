@@ -13,7 +13,8 @@ fn state(export: &str) -> BTreeSet<&str> {
     export.lines().filter(|line| line.starts_with("[\"state_machine")).collect()
 }
 
-/// The backup as it is, and without the state machine: a node that never built a snapshot exports its whole state as log.
+/// The backup as it is, and without the state machine: a node that never built a snapshot exports its whole state as
+/// log.
 fn backups() -> [(&'static str, String); 2] {
     let text = fixtures::text("v004-tail.ndjson");
     let log = text.lines().filter(|line| !line.starts_with("[\"state_machine")).flat_map(|line| [line, "\n"]).collect();
@@ -38,7 +39,8 @@ async fn a_tail_is_applied_as_the_real_program_applies_it() {
             let lines = export.lines().filter(|line| kinds.iter().any(|kind| line.contains(kind)));
             lines.filter(|line| line.starts_with("[\"state_machine")).map(str::to_owned).collect()
         };
-        // Records that expire meanwhile are cleaned by the server's own writes: what is there must be right, and the rest gone.
+        // Records that expire meanwhile are cleaned by the server's own writes: what is there must be right, and the
+        // rest gone.
         let (found, expected) = (of_users(&exported), of_users(&applied));
         assert!(found.is_subset(&expected), "{name}, from the server: {:?}", found.difference(&expected));
         let lost: Vec<_> = expected.difference(&found).filter(|line| !line.contains("expire_at")).collect();

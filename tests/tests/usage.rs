@@ -34,6 +34,30 @@ async fn a_list_that_is_no_cluster_is_refused_before_anything_is_touched() {
 }
 
 #[tokio::test]
+async fn the_server_takes_the_flags_of_an_import_as_the_tool_does() {
+    let temp = tempfile::tempdir().unwrap();
+    let raft_dir = temp.path().join("meta");
+    for (flags, code, reason) in [
+        ("--import --id 1 --initial-cluster 1=a:1 1=b:1", 2, "id 1 is given twice"),
+        ("--import --initial-cluster 1=a:1", 2, "needs --id"),
+        ("--import --id 1 --initial-cluster 1=a:0", 2, "port 0"),
+        ("--import --id 2", 1, "exported from node 1, not from node 2"),
+        ("--force", 2, "--import"),
+        ("--initial-cluster 1=a:1", 2, "--import"),
+    ] {
+        let backup = fixtures::path("v004.ndjson");
+        let mut line = tool::args([&"--raft-dir", &raft_dir]);
+        line.extend(flags.split(' ').map(Into::into));
+        if flags.starts_with("--import") {
+            line.extend(tool::args([&"--db", &backup]));
+        }
+        let ran = tool::run(&binaries::server(), &line).await.expect(code);
+        assert!(ran.stderr.contains(reason), "{flags}: {}", ran.stderr);
+        assert_eq!(folder::names(temp.path()), [""; 0], "{flags}");
+    }
+}
+
+#[tokio::test]
 async fn an_id_that_the_backup_does_not_have_is_refused() {
     let temp = tempfile::tempdir().unwrap();
     let raft_dir = temp.path().join("meta");

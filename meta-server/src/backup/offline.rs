@@ -19,7 +19,7 @@ use crate::{
     base::Base,
     raft::{convert, types},
     state::State,
-    store::{RaftDir, StoreError, log_folder, open_log},
+    store::{RaftDir, StoreError, check, log_folder, open_log},
 };
 
 /// A stopped node's store, locked and open for reading.
@@ -49,6 +49,8 @@ impl OfflineBackup {
         copy_folder(&base_dir, &base_copy, Tables::Link).map_err(StoreError::io("copy", &base_dir))?;
         let open = || State::of_base(Arc::new(Base::open(&base_copy)?));
         let state = open().map_err(StoreError::io("open the base", &base_dir))?;
+
+        check(&generation, &log, state.last_applied())?;
 
         let last_log = log.last_log_id().map(types::record_log_id);
         let committed = raft.committed.map(types::record_log_id);

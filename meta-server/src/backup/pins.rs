@@ -1,7 +1,8 @@
-//! What exports hold back: while one runs, the entries of the log that it will write are not purged.
+//! What exports hold back: while one runs, the entries of the log that it will write are not purged. A purge that had to wait
+//! is no concern of later exports, so exports that overlap hold it up for as long as the longest of them, not for good.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,9 +16,10 @@ pub struct PinRegistry {
 
 #[derive(Debug, Default)]
 struct Pins {
-    held: BTreeSet<u64>,
+    /// For each export that runs, what it has no need of: the entries up to here.
+    held: BTreeMap<u64, Option<LogId>>,
     next: u64,
-    /// The last purge that was permitted. It may still be under way.
+    /// The last purge that was asked for. It may still be under way, or wait for exports.
     purging: Option<LogId>,
 }
 
@@ -30,28 +32,22 @@ pub struct Pin {
 }
 
 impl PinRegistry {
-    /// Holds the log as it is.
+    /// Holds the log above the last purge that was asked for.
     pub fn pin(&self) -> Pin {
         let mut pins = self.lock();
         let number = pins.next;
         pins.next += 1;
-        pins.held.insert(number);
-        Pin { registry: self.clone(), number, purging: pins.purging }
+        let purging = pins.purging;
+        pins.held.insert(number, purging);
+        Pin { registry: self.clone(), number, purging }
     }
 
-    /// Asks before the log is purged up to `log_id`: not while an export runs. Permission, once given, stands.
-    pub fn permit_purge(&self, log_id: LogId) -> bool {
+    /// Asks before the log is purged up to `log_id`, which the base includes. Returns how far it may go now: not into what an
+    /// export that runs will write. Permission, once given, stands.
+    pub fn permit_purge(&self, log_id: LogId) -> Option<LogId> {
         let mut pins = self.lock();
-        if !pins.held.is_empty() {
-            return false;
-        }
         pins.purging = pins.purging.max(Some(log_id));
-        true
-    }
-
-    /// How many exports run.
-    pub fn held(&self) -> usize {
-        self.lock().held.len()
+        pins.held.values().copied().chain([Some(log_id)]).min().flatten()
     }
 
     fn lock(&self) -> MutexGuard<'_, Pins> {
@@ -60,7 +56,7 @@ impl PinRegistry {
 }
 
 impl Pin {
-    /// Entries up to here may go at any moment although the pin is held: their purge was permitted before.
+    /// Entries up to here may go at any moment although the pin is held: their purge was asked for before.
     pub fn purging(&self) -> Option<LogId> {
         self.purging
     }
@@ -77,16 +73,35 @@ mod tests {
     use super::*;
     use crate::raft::types::LeaderId;
 
+    fn id(index: u64) -> LogId {
+        LogId::new(LeaderId { term: 1, node_id: 1 }, index)
+    }
+
     #[test]
     fn a_pin_holds_purges_back_and_tells_of_the_one_before_it() {
-        let id = |index| LogId::new(LeaderId { term: 1, node_id: 1 }, index);
         let registry = PinRegistry::default();
-        assert!(registry.permit_purge(id(5)));
+        let first = registry.pin();
+        assert_eq!((first.purging(), registry.permit_purge(id(4))), (None, None));
+        drop(first);
+        assert_eq!(registry.permit_purge(id(5)), Some(id(5)));
         let pin = registry.pin();
         assert_eq!(pin.purging(), Some(id(5)));
-        assert!(!registry.permit_purge(id(6)));
+        assert_eq!(registry.permit_purge(id(6)), Some(id(5)));
         drop(pin);
-        assert!(registry.permit_purge(id(6)));
-        assert_eq!(registry.held(), 0);
+        assert_eq!(registry.permit_purge(id(6)), Some(id(6)));
+    }
+
+    #[test]
+    fn exports_without_a_pause_between_them_do_not_keep_the_log_for_ever() {
+        let registry = PinRegistry::default();
+        let mut pin = registry.pin();
+        for round in 1..10 {
+            // The log grows by 100 in each round; the next export starts before this one ends.
+            assert_eq!(registry.permit_purge(id(round * 100)), pin.purging());
+            let next = registry.pin();
+            assert_eq!(registry.permit_purge(id(round * 100 + 50)), pin.purging());
+            drop(std::mem::replace(&mut pin, next));
+            assert_eq!(registry.permit_purge(id(round * 100 + 50)), Some(id(round * 100)));
+        }
     }
 }

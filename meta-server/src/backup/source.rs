@@ -1,4 +1,5 @@
-//! Exports from a node that serves: pins what it has applied, while writes go on.
+//! Exports from a node that serves: pins what it has applied, while writes go on. One that has applied nothing, because it
+//! was restored from a log alone and has no leader yet, gives its whole log.
 
 use std::{
     io,
@@ -43,14 +44,16 @@ impl BackupSource for NodeSource {
         let raft = self.log.state();
         let purged = raft.purged.max(pin.purging()).map(types::record_log_id);
         let applied = state.last_applied();
+        // With nothing applied the log tells the whole of the node. Nothing in it is known to be committed, so all of it travels.
+        let last = applied.or_else(|| self.log.last_log_id().map(types::record_log_id));
         Ok(StoreView {
             hard_state: HardState {
                 node_id: raft.node_id,
                 vote: raft.vote.map(convert::record_vote),
-                committed: applied,
+                committed: applied.or(raft.committed.map(types::record_log_id)),
                 purged,
             },
-            last_index: applied.map(|id| id.index),
+            last_index: last.map(|id| id.index),
             state,
             log: self.log.clone(),
             hold: Some(Hold {

@@ -175,9 +175,11 @@ impl RestoreGeneration for StoreGeneration {
         drop(base);
         store_origin(&path, origin).map_err(folder)?;
         sync_folder(&path).map_err(disk("sync", &path))?;
-        self.dir.switch_to(&path).map_err(folder)?;
-        self.unfinished.path = PathBuf::new();
-        Ok(())
+        let switched = self.dir.switch_to(&path);
+        if self.dir.current().as_ref() == Some(&path) {
+            self.unfinished.path = PathBuf::new();
+        }
+        switched.map_err(folder)
     }
 }
 

@@ -1,15 +1,16 @@
 //! Real exports through the real store: imported, exported from the folder, and compared line by line.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
 use backup_plugin::{
     cluster::MemberList,
     export,
     import::{self, ImportOptions},
+    source::BackupSource as _,
 };
 
-use super::{offline::OfflineBackup, target::StoreTarget};
-use crate::command::fixtures;
+use super::{offline::OfflineBackup, source::NodeSource, target::StoreTarget};
+use crate::{command::fixtures, state::StateOptions, store::Store};
 
 fn import_into(dir: &Path, text: &str, options: &ImportOptions) {
     let target = StoreTarget::new(dir.to_owned());
@@ -81,6 +82,32 @@ fn a_tail_is_applied_from_a_state_and_from_nothing() {
     }
 }
 
+#[tokio::test]
+async fn a_node_that_has_applied_nothing_exports_its_whole_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let text: String = fixtures::text("v004-tail.ndjson")
+        .lines()
+        .filter(|line| !line.starts_with("[\"state_machine"))
+        .map(|line| if line.contains("\"Committed\"") { "[\"raft_log\",{\"Committed\":null}]" } else { line })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    import_into(dir.path(), &text, &faithful());
+
+    let store = Store::open(dir.path(), StateOptions::default()).unwrap();
+    let (log, state) = (store.log.clone(), store.state.clone());
+    let source = NodeSource::new(log, state, store.pins().clone(), Duration::from_secs(60));
+    let view = source.pin().await.unwrap();
+    assert_eq!(store.state.view().last_applied(), None);
+    let online: Vec<_> = export::lines(&view).unwrap().map(Result::unwrap).collect();
+    store.log.close().unwrap();
+    drop((view, source, store));
+    assert_eq!(online, exported(dir.path()));
+
+    let twin = tempfile::tempdir().unwrap();
+    import_into(twin.path(), &(online.join("\n") + "\n"), &faithful());
+    assert_eq!(exported(twin.path()), online);
+}
+
 #[test]
 fn a_new_cluster_starts_with_one_entry_above_the_old_log() {
     let dir = tempfile::tempdir().unwrap();
@@ -137,4 +164,26 @@ fn what_a_killed_export_left_goes_with_the_next_one() {
     fs::write(left.join("ALIVE"), "").unwrap();
     exported(dir.path());
     assert!(!left.exists());
+}
+
+#[test]
+fn a_damaged_store_is_refused_and_never_read_as_an_empty_one() {
+    let base = |dir: &Path| {
+        let generation = dir.join("gen-000001");
+        let name = fs::read_dir(&generation).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        generation.join(name.into_iter().find(|name| name.starts_with("base-")).unwrap())
+    };
+    for (what, said) in
+        [("table/current", "current is missing"), ("table/tables/0", "table"), ("table/v1", "table"), ("META", "META")]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        import_into(dir.path(), &fixtures::text("v004.ndjson"), &faithful());
+        fs::remove_file(base(dir.path()).join(what)).unwrap();
+        let offline = OfflineBackup::open(dir.path()).err().unwrap();
+        let opened = Store::open(dir.path(), StateOptions::default()).err().unwrap();
+        for error in [offline, opened] {
+            let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+            assert!(text.contains(said), "{what}: {text}");
+        }
+    }
 }

@@ -38,7 +38,8 @@ impl BackupView for StoreView {
     }
 
     fn state_records(&self) -> impl Iterator<Item = io::Result<StateRecord>> + Send {
-        self.state.records()
+        // With nothing applied there is no state: records that lack its log id would be refused when they come back.
+        self.state.last_applied().map(|_| self.state.records()).into_iter().flatten()
     }
 
     fn check_limit(&self) -> io::Result<()> {

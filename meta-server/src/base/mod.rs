@@ -10,7 +10,8 @@ mod meta;
 mod sorter;
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -44,10 +45,20 @@ pub struct Base {
 }
 
 impl Base {
-    /// Opens a complete base. Changes nothing on disk.
+    /// Opens a complete base, whose files are left as they are.
     pub fn open(dir: &Path) -> io::Result<Base> {
         let meta = BaseMeta::load(dir)?;
-        let tree = open_table(&dir.join(TABLE))?;
+        let table = dir.join(TABLE);
+        // Without this file the engine would begin a new, empty table in the place of the old one.
+        let version = table.join("current");
+        if !version.is_file() {
+            return Err(io::Error::new(ErrorKind::NotFound, format!("{} is missing", version.display())));
+        }
+        let tree = open_table(&table)?;
+        if meta.keys > 0 && tree.table_count() == 0 {
+            let reason = format!("{} is empty, and should hold {} records", table.display(), meta.keys);
+            return Err(io::Error::new(ErrorKind::InvalidData, reason));
+        }
         Ok(Base { dir: dir.to_owned(), tree, meta, obsolete: AtomicBool::new(false) })
     }
 

@@ -82,7 +82,9 @@ impl Upkeep {
         let purged = node.store.log.purged().map(|id| id.index);
         let upto = behind_base(base, self.log_to_keep, purged)?;
         match node.store.log.log_id_at(upto) {
-            Ok(log_id) => node.store.pins().permit_purge(log_id?).then_some(upto),
+            Ok(log_id) => {
+                node.store.pins().permit_purge(log_id?).map(|id| id.index).filter(|upto| Some(*upto) > purged)
+            }
             Err(error) => {
                 tracing::error!(%error, index = upto, "cannot read the log to purge it");
                 None

@@ -2,7 +2,7 @@
 //! beside them. Knows that some durable place names the live base; knows nothing of what else is kept there.
 
 use std::{
-    fmt, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
@@ -68,7 +68,7 @@ pub enum Change<'a> {
 impl StateMachine {
     /// Starts from a base that lies in `dir`, where later bases will lie too.
     pub fn new(base: Base, dir: &Path, names: impl BaseNames, options: StateOptions) -> io::Result<StateMachine> {
-        let last_number = base_number(&base.name()).unwrap_or(0);
+        let last_number = last_base_number(dir)?;
         let state = State::of_base(Arc::new(base))?;
         let shared = Shared {
             view: RwLock::new(Arc::new(state.clone())),
@@ -152,10 +152,8 @@ impl StateMachine {
     fn build(&self, state: &State, number: &mut u64) -> io::Result<Arc<Base>> {
         *number += 1;
         let (base, _) = state.build_base(&self.shared.dir.join(base_name(*number)))?;
-        if let Err(err) = self.shared.names.name(&base.name()) {
-            base.retire();
-            return Err(err);
-        }
+        // When naming fails, either name may be the one on disk: both bases stay, and the next open sweeps the other one.
+        self.shared.names.name(&base.name())?;
         Ok(Arc::new(base))
     }
 
@@ -205,6 +203,13 @@ pub fn base_name(number: u64) -> String {
     format!("base-{number:06}")
 }
 
-fn base_number(name: &str) -> Option<u64> {
-    name.strip_prefix("base-")?.parse().ok()
+/// The highest number that a base in `dir` has, garbage that could not be deleted included.
+fn last_base_number(dir: &Path) -> io::Result<u64> {
+    let mut last = 0;
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("base-")?.parse().ok());
+        last = last.max(number.unwrap_or(0));
+    }
+    Ok(last)
 }

@@ -180,3 +180,32 @@ fn nothing_is_built_when_nothing_has_changed() {
     machine.compact().unwrap();
     assert_eq!(bases(dir.path()), ["base-000002"]);
 }
+
+#[test]
+fn when_naming_a_base_fails_both_bases_stay() {
+    struct Failing;
+
+    impl BaseNames for Failing {
+        fn name(&self, _base: &str) -> io::Result<()> {
+            Err(io::Error::other("the disk is gone"))
+        }
+    }
+
+    let dir = tempfile::tempdir().unwrap();
+    let (base, _) = BaseBuilder::create(&dir.path().join(base_name(1))).unwrap().finish(BaseMeta::default()).unwrap();
+    let machine = StateMachine::new(base, dir.path(), Failing, StateOptions::default()).unwrap();
+    apply(&machine, 1, &put("a", "1"));
+    assert!(machine.compact().is_err());
+    assert_eq!(bases(dir.path()), ["base-000001", "base-000002"], "either may be the one that is named on disk");
+    assert_eq!(machine.view().get("a").unwrap().unwrap().data, b"1");
+}
+
+#[test]
+fn a_base_that_could_not_be_deleted_is_not_in_the_way() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join(base_name(2))).unwrap();
+    let (machine, names) = machine(dir.path());
+    apply(&machine, 1, &put("a", "1"));
+    machine.compact().unwrap();
+    assert_eq!(names.0.lock().unwrap().as_deref(), Some("base-000003"));
+}

@@ -33,7 +33,7 @@ pub struct RaftDir {
 impl RaftDir {
     /// Locks a folder to write to it; creates it if it is missing. Refuses one that holds anything but a store.
     pub fn lock(path: &Path) -> Result<RaftDir, StoreError> {
-        fs::create_dir_all(path).map_err(StoreError::io("create", path))?;
+        create_durably(path).map_err(StoreError::io("create", path))?;
         read_content(path)?;
         let lock_path = path.join(LOCK);
         let mut lock = File::options()
@@ -44,11 +44,9 @@ impl RaftDir {
             .open(&lock_path)
             .map_err(StoreError::io("open", &lock_path))?;
         take(&mut lock, path)?;
+        // Only for the message to others: a full disk must not keep a server from starting.
         let pid = std::process::id().to_string();
-        lock.set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| lock.write_all(pid.as_bytes()))
-            .map_err(StoreError::io("write", &lock_path))?;
+        let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(pid.as_bytes()));
         // Only under the lock is it certain which generation is live.
         let current = read_content(path)?;
         Ok(RaftDir { path: path.to_owned(), _lock: lock, current })
@@ -108,19 +106,24 @@ impl RaftDir {
     }
 
     /// Makes a complete generation the live one, durably and in one step, then deletes every other.
+    ///
+    /// After [`StoreError::Unsynced`] the generation is live; every other error leaves the old one live.
     pub fn switch_to(&mut self, generation: &Path) -> Result<(), StoreError> {
         let name = generation.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let current = self.path.join(CURRENT);
-        let write = || -> io::Result<()> {
-            File::open(&self.path)?.sync_all()?;
+        let replace = || -> io::Result<File> {
+            let folder = File::open(&self.path)?;
+            folder.sync_all()?;
             let mut temp = tempfile::Builder::new().prefix(".CURRENT-").tempfile_in(&self.path)?;
             writeln!(temp, "{name}")?;
             temp.as_file().sync_all()?;
             temp.persist(&current)?;
-            File::open(&self.path)?.sync_all()
+            Ok(folder)
         };
-        write().map_err(StoreError::io("replace", &current))?;
+        let folder = replace().map_err(StoreError::io("replace", &current))?;
         self.current = Some(name);
+        // The others stay until it is certain that none of them can be named again.
+        folder.sync_all().map_err(|source| StoreError::Unsynced { dir: self.path.clone(), source })?;
         self.sweep();
         Ok(())
     }
@@ -145,6 +148,18 @@ impl RaftDir {
             }
         }
     }
+}
+
+/// Creates a folder and what is missing above it, each with its name on disk for good.
+fn create_durably(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let parent = path.parent().unwrap_or(Path::new(""));
+    create_durably(parent)?;
+    fs::create_dir(path)?;
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    File::open(parent)?.sync_all()
 }
 
 fn take(lock: &mut File, dir: &Path) -> Result<(), StoreError> {

@@ -17,6 +17,9 @@ pub enum StoreError {
     Locked { dir: PathBuf, pid: Option<u32> },
     #[error("{} is damaged: {reason}", dir.display())]
     Damaged { dir: PathBuf, reason: String },
+    /// The new generation is live, but after a power cut it may be the old one again.
+    #[error("{} was replaced, but it is not certain that this is on disk for good: do it again", dir.display())]
+    Unsynced { dir: PathBuf, source: io::Error },
     #[error("cannot {tried} {}", path.display())]
     Io { tried: &'static str, path: PathBuf, source: io::Error },
 }

@@ -132,11 +132,16 @@ fn seal(log: &LogDb, base: &Base) -> io::Result<()> {
 }
 
 /// `purged <= base`, and a log that reaches back to where the base ends.
-fn check(dir: &Path, log: &LogDb, applied: Option<LogId>) -> Result<(), StoreError> {
+pub(crate) fn check(dir: &Path, log: &LogDb, applied: Option<LogId>) -> Result<(), StoreError> {
+    let text = |id: Option<LogId>| id.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
     let purged = log.purged().map(record_log_id);
     if purged > applied {
-        let text = |id: Option<LogId>| id.map_or_else(|| "nothing".to_owned(), |id| id.to_string());
         let reason = format!("its log is purged up to {}, its base holds {}", text(purged), text(applied));
+        return Err(damaged(dir, reason));
+    }
+    let next = applied.map_or(0, |applied| applied.index + 1);
+    if let Some(first) = log.first_index().filter(|first| *first > next) {
+        let reason = format!("its log begins at {first}, its base holds {}", text(applied));
         return Err(damaged(dir, reason));
     }
     Ok(())

@@ -31,7 +31,7 @@ pub fn write(path: &Path, keys: u64) -> Result<u64> {
     let written = || -> Result<u64> {
         let mut file = BufWriter::with_capacity(1024 * 1024, File::create_new(path)?);
         let mut bytes = 0;
-        for line in generate::head(keys, keys) {
+        for line in generate::head(keys) {
             writeln!(file, "{line}")?;
             bytes += line.len() as u64 + 1;
         }
