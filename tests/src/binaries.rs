@@ -1,4 +1,4 @@
-//! Finds the real programs beside the test's own executable.
+//! Finds the real programs beside the test's or the bench's own executable.
 
 use std::{
     env,
@@ -20,6 +20,6 @@ fn beside_the_test(name: &str) -> PathBuf {
     let test = env::current_exe().expect("a test knows its own executable");
     let folder = test.parent().and_then(Path::parent).expect("a test lies in target/<profile>/deps");
     let path = folder.join(name);
-    assert!(path.is_file(), "{} is missing: build it with `cargo build --workspace`", path.display());
+    assert!(path.is_file(), "{} is missing: build it with `cargo build --workspace` in this profile", path.display());
     path
 }

@@ -18,7 +18,7 @@ pub fn value(n: u64, len: usize) -> Vec<u8> {
 }
 
 /// The lines before the keys: node 1 in term 1, everything applied, one log entry a key.
-fn head(keys: u64) -> Vec<String> {
+pub fn head(keys: u64) -> Vec<String> {
     let id = format!(r#"{{"leader_id":{{"term":1,"node_id":1}},"index":{keys}}}"#);
     let membership = format!(
         r#"{{"Membership":{{"log_id":{{"leader_id":{{"term":0,"node_id":0}},"index":0}},"membership":{MEMBERSHIP}}}}}"#

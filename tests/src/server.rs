@@ -179,15 +179,20 @@ impl Server {
         fs::read_to_string(&self.stderr).unwrap_or_default()
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the server runs")
+    }
+
     /// The most memory that was resident at a time, in bytes.
     pub fn peak_memory(&self) -> u64 {
-        let id = self.child.id().expect("the server runs");
-        tool::peak_memory(Path::new(&format!("/proc/{id}/status"))).expect("Linux tells the memory of a process")
+        tool::peak_memory(Path::new(&format!("/proc/{}/status", self.id())))
+            .expect("Linux tells the memory of a process")
     }
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).expect("the server runs");
+        let id = i32::try_from(self.id()).expect("a process id");
         kill_process(Pid::from_raw(id).expect("a process id"), signal).unwrap();
     }
 

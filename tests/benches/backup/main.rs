@@ -12,16 +12,16 @@ mod report;
 mod round;
 mod server;
 
-use std::{env, path::PathBuf};
+use std::{env, fs, path::PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::Parser;
+use integration_tests::binaries;
 
 use crate::{
     floor::Floor,
     report::Report,
-    round::{Backup, Programs, Round},
-    server::Ports,
+    round::{Backup, Round},
 };
 
 /// Measure import and export on a generated backup
@@ -57,26 +57,21 @@ fn main() -> Result<()> {
 }
 
 fn measure(args: &Args, keys: u64) -> Result<()> {
-    let programs = find_programs()?;
+    // A program that was not built is told of before the backup is generated.
+    let _ = (binaries::server(), binaries::tool());
     let dir = tempfile::tempdir_in(args.dir.clone().unwrap_or_else(env::temp_dir))?;
     let path = dir.path().join("backup.ndjson");
     let bytes = dataset::write(&path, keys)?;
     let backup = Backup { path, keys, bytes };
-    let ports = Ports::free()?;
-    let rounds: Vec<Round> =
-        (0..args.runs).map(|_| round::run(&programs, &backup, ports, dir.path())).collect::<Result<_>>()?;
+    let load_before = load()?;
+    let rounds: Vec<Round> = (0..args.runs).map(|_| round::run(&backup, dir.path())).collect::<Result<_>>()?;
     println!("{}", Report { backup: &backup, rounds: &rounds });
+    println!("Load of the machine, averaged over a minute: {load_before} before, {} after.", load()?);
     Ok(())
 }
 
-/// The programs that were built in the same profile as this one: cargo puts them one folder up.
-fn find_programs() -> Result<Programs> {
-    let floors = env::current_exe().context("cannot tell where this program is")?;
-    let folder = floors.ancestors().nth(2).context("this program is in no folder")?.to_owned();
-    let find = |name: &str| {
-        let path = folder.join(name);
-        ensure!(path.is_file(), "{} is missing: build it first, with `cargo build --release`", path.display());
-        Ok(path)
-    };
-    Ok(Programs { server: find("databend-meta")?, tool: find("databend-metactl")?, floors })
+/// Programs that run or want to, on average of the last minute.
+fn load() -> Result<String> {
+    let load = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
+    Ok(load.split(' ').next().unwrap_or_default().to_owned())
 }

@@ -1,4 +1,4 @@
-//! Programs under measurement: how long one ran, and the most memory it had.
+//! Programs under measurement: how long one ran, how much of a processor that took, and the most memory it had.
 //!
 //! Memory is the kernel's own high-water mark of the resident set (`VmHWM`), asked for while the program runs. The one that a
 //! parent is told after the end (`ru_maxrss`) would not do: it starts at the size of whoever started the program.
@@ -6,27 +6,29 @@
 use std::{
     fs,
     io::{Read, Seek},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
 /// How often a program is looked at: what is used up in less than this before its end goes unseen.
 const LOOK: Duration = Duration::from_millis(2);
 
-/// What a program took.
+/// What a program took from start to end.
 #[derive(Debug, Clone, Copy)]
 pub struct Taken {
     pub seconds: f64,
-    /// The most resident memory, in KiB.
-    pub peak_kib: u64,
+    pub usage: Usage,
 }
 
-/// Resident memory of a running program, in KiB.
+/// What a program has used so far.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Memory {
+pub struct Usage {
+    /// Of one processor, in the program and in the kernel for it. Says more than the time on a machine that others use too.
+    pub cpu_seconds: f64,
+    /// Resident memory now, and the most there was.
     pub now_kib: u64,
     pub peak_kib: u64,
 }
@@ -37,10 +39,10 @@ pub fn measure(command: &mut Command) -> Result<Taken> {
     let mut said = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?);
     let began = Instant::now();
-    let mut child = spawn(command)?;
-    let mut peak_kib = 0;
+    let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+    let mut last_seen = None;
     let status = loop {
-        peak_kib = peak_kib.max(memory(&child).peak_kib);
+        last_seen = usage(child.id()).or(last_seen);
         if let Some(status) = child.try_wait()? {
             break status;
         }
@@ -53,20 +55,22 @@ pub fn measure(command: &mut Command) -> Result<Taken> {
         said.read_to_string(&mut text)?;
         bail!("{command:?} ended with {status}:\n{text}");
     }
-    ensure!(peak_kib > 0, "{command:?} ended before its memory could be seen");
-    Ok(Taken { seconds, peak_kib })
+    let usage = last_seen.with_context(|| format!("{command:?} ended before it could be looked at"))?;
+    Ok(Taken { seconds, usage })
 }
 
-pub fn spawn(command: &mut Command) -> Result<Child> {
-    command.spawn().with_context(|| format!("cannot start {command:?}"))
-}
-
-/// What the program has now and had at most; nothing once it has ended.
-pub fn memory(child: &Child) -> Memory {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-    let kib = |name: &str| {
+/// What the process `id` has used so far; `None` once it has ended.
+pub fn usage(id: u32) -> Option<Usage> {
+    let about = |what: &str| fs::read_to_string(format!("/proc/{id}/{what}")).ok();
+    let (status, stat) = (about("status")?, about("stat")?);
+    let kib = |name: &str| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.trim().strip_suffix(" kB")?.parse().ok()
     };
-    Memory { now_kib: kib("VmRSS:").unwrap_or(0), peak_kib: kib("VmHWM:").unwrap_or(0) }
+    // After the name, which may hold anything, the 12th and 13th fields are the ticks in the program and in the kernel.
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut ticks = fields.split_whitespace().skip(11).map_while(|field| field.parse::<u64>().ok());
+    let ticks = ticks.next()? + ticks.next()?;
+    let cpu_seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
+    Some(Usage { cpu_seconds, now_kib: kib("VmRSS:")?, peak_kib: kib("VmHWM:")? })
 }

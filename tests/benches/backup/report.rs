@@ -1,4 +1,5 @@
 //! The figures of some rounds as a Markdown table: medians, their spread, and what they are against the floors.
+//! Measures nothing.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -35,16 +36,17 @@ impl Report<'_> {
         sorted(self.rounds.iter().map(|round| job(round).seconds))
     }
 
-    /// In MiB.
-    fn memory(&self, kib: impl Fn(&Round) -> u64) -> f64 {
-        median(&sorted(self.rounds.iter().map(|round| kib(round) as f64 / 1024.0)))
+    fn median(&self, figure: impl Fn(&Round) -> f64) -> f64 {
+        median(&sorted(self.rounds.iter().map(figure)))
     }
 
     fn row(&self, f: &mut Formatter<'_>, name: &str, job: Job, floors: &[Job]) -> fmt::Result {
         let seconds = self.seconds(job);
         let (Some(least), Some(most)) = (seconds.first(), seconds.last()) else { return Ok(()) };
         let taken = median(&seconds);
-        write!(f, "| {name} | {taken:.3} | {least:.3}–{most:.3} | {:.0} | ", self.memory(|round| job(round).peak_kib))?;
+        let cpu = self.median(|round| job(round).usage.cpu_seconds);
+        let peak = self.median(|round| mib(job(round).usage.peak_kib));
+        write!(f, "| {name} | {taken:.3} | {least:.3}–{most:.3} | {cpu:.2} | {peak:.0} | ")?;
         let floor: f64 = floors.iter().map(|floor| median(&self.seconds(*floor))).sum();
         if floors.is_empty() { writeln!(f, "– | – |") } else { writeln!(f, "{floor:.3} | {:.1} |", taken / floor) }
     }
@@ -55,22 +57,28 @@ impl Display for Report<'_> {
         let Backup { keys, bytes, .. } = self.backup;
         let megabytes = *bytes as f64 / 1e6;
         writeln!(f, "{keys} keys, {megabytes:.1} MB of text, {} rounds\n", self.rounds.len())?;
-        writeln!(f, "| work | median, s | least–most, s | peak, MiB | its floors, s | times its floors |")?;
-        writeln!(f, "|---|---|---|---|---|---|")?;
+        writeln!(f, "| work | median, s | least–most, s | CPU, s | peak, MiB | its floors, s | times its floors |")?;
+        writeln!(f, "|---|---|---|---|---|---|---|")?;
         for (name, job, floors) in JOBS {
             self.row(f, name, job, floors)?;
         }
         for (name, job) in FLOORS {
             self.row(f, name, job, &[])?;
         }
-        writeln!(
+        let before = self.median(|round| mib(round.before.now_kib));
+        let after = self.median(|round| mib(round.after.now_kib));
+        let peak = self.median(|round| mib(round.after.peak_kib));
+        let cpu = self.median(|round| round.after.cpu_seconds - round.before.cpu_seconds);
+        write!(
             f,
-            "\nThe server while it was exported from: {:.0} MiB before, {:.0} MiB after, {:.0} MiB at most.",
-            self.memory(|round| round.before.now_kib),
-            self.memory(|round| round.after.now_kib),
-            self.memory(|round| round.after.peak_kib),
-        )
+            "\nThe server that was exported from: {before:.0} MiB before, {after:.0} MiB after, {peak:.0} MiB at most; "
+        )?;
+        writeln!(f, "{cpu:.2} s of a processor.")
     }
+}
+
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {

@@ -1,6 +1,7 @@
 //! One round: every job once, floors and programs in turn, so that whatever else the machine does falls on all of them alike.
 
 use std::{
+    env,
     fs::{self, File},
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
@@ -8,20 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use integration_tests::{binaries, server::free_port};
 
 use crate::{
     floor::Floor,
-    process::{self, Memory, Taken},
-    server::{Ports, Server},
+    process::{self, Taken, Usage},
+    server::MeasuredServer,
 };
-
-/// The programs that are measured.
-pub struct Programs {
-    pub server: PathBuf,
-    pub tool: PathBuf,
-    /// This one, for the floors.
-    pub floors: PathBuf,
-}
 
 /// What is measured: a backup file, and how much is in it.
 pub struct Backup {
@@ -43,49 +37,51 @@ pub struct Round {
     /// The client.
     pub stream: Taken,
     /// The server, before and after it streamed.
-    pub before: Memory,
-    pub after: Memory,
+    pub before: Usage,
+    pub after: Usage,
 }
 
 /// Runs every job in a folder inside `dir`, which is gone afterwards.
-pub fn run(programs: &Programs, backup: &Backup, ports: Ports, dir: &Path) -> Result<Round> {
+pub fn run(backup: &Backup, dir: &Path) -> Result<Round> {
     let dir = tempfile::tempdir_in(dir)?;
     let at = |name: &str| dir.path().join(name);
-    let floor = |floor: &Floor| process::measure(&mut floor.command(&programs.floors));
+    let this = env::current_exe()?;
+    let floor = |floor: &Floor| process::measure(&mut floor.command(&this));
+    let raft_port = free_port();
     let (same, cluster) = (at("same-node"), at("cluster"));
 
     let write = floor(&Floor::Write { file: at("written"), bytes: backup.bytes })?;
     fs::remove_file(at("written"))?;
-    let import = process::measure(&mut tool(programs, "import", &same, &backup.path))?;
+    let import = process::measure(&mut tool("import", &same, &backup.path))?;
     let hash = floor(&Floor::Hash { file: backup.path.clone() })?;
-    let member = format!("1=127.0.0.1:{}", ports.raft);
-    let mut import_cluster = tool(programs, "import", &cluster, &backup.path);
+    let member = format!("1=127.0.0.1:{raft_port}");
+    let mut import_cluster = tool("import", &cluster, &backup.path);
     import_cluster.args(["--id", "1", "--initial-cluster", &member]);
     let import_cluster = process::measure(&mut import_cluster)?;
     let ingest = floor(&Floor::Ingest { table: at("table"), keys: backup.keys })?;
 
-    let export = process::measure(&mut tool(programs, "export", &same, &at("export")))?;
+    let export = process::measure(&mut tool("export", &same, &at("export")))?;
     check_export(&at("export"), backup)?;
     fs::remove_file(at("export"))?;
     let iterate = floor(&Floor::Iterate { table: at("table"), keys: backup.keys })?;
 
-    let (server, seconds) = Server::start(&programs.server, &cluster, ports)?;
-    let before = server.memory();
+    let (server, start) = MeasuredServer::start(&cluster, raft_port)?;
+    let before = server.usage()?;
     let stream = process::measure(
-        Command::new(&programs.tool)
-            .args(["export", "--grpc-api-address", &ports.grpc_address()])
+        Command::new(binaries::tool())
+            .args(["export", "--grpc-api-address", server.grpc_address()])
             .arg("--db")
             .arg(at("stream")),
     )?;
-    let after = server.memory();
+    let after = server.usage()?;
+    server.stop();
     check_export(&at("stream"), backup)?;
 
-    let start = Taken { seconds, peak_kib: before.peak_kib };
     Ok(Round { write, hash, ingest, iterate, import, import_cluster, export, start, stream, before, after })
 }
 
-fn tool(programs: &Programs, command: &str, raft_dir: &Path, file: &Path) -> Command {
-    let mut tool = Command::new(&programs.tool);
+fn tool(command: &str, raft_dir: &Path, file: &Path) -> Command {
+    let mut tool = Command::new(binaries::tool());
     tool.arg(command).arg("--raft-dir").arg(raft_dir).arg("--db").arg(file);
     tool
 }
