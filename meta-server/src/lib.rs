@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod log;
 pub mod logging;
 pub mod node;
+pub mod process;
 pub mod raft;
 pub mod server;
 pub mod state;

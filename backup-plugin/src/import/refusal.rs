@@ -32,6 +32,10 @@ pub enum Refusal {
     OtherNode { found: u64, given: u64 },
     #[error("it does not say which node it was exported from: give --id")]
     NoNodeId,
+    #[error(
+        "its vote is of term {term}, behind its last log id {last}: --initial-cluster restores its data to a new cluster"
+    )]
+    VoteBehind { term: u64, last: LogId },
     #[error("it holds no state: neither log entries nor a state machine")]
     NoState,
     #[error("the state machine has no `{missing}` record: the file is cut, or not a whole export")]

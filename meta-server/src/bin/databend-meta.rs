@@ -56,6 +56,7 @@ struct Cli {
 const LAST_TASKS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    meta_server::process::prepare();
     report(run(Cli::parse()))
 }
 

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    meta_server::process::prepare();
     meta_server::ctl::main()
 }

@@ -23,6 +23,8 @@ pub enum CtlError {
     File(#[from] FileError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("{} is inside the store in {}: name a file outside of it", file.display(), raft_dir.display())]
+    InsideStore { file: PathBuf, raft_dir: PathBuf },
     #[error(transparent)]
     Import(#[from] ImportError),
     #[error("what {from} sent is not an export")]

@@ -81,9 +81,25 @@ struct Exported<'a> {
 }
 
 pub(super) fn run(args: &ExportArgs, common: Common) -> Result<(), CtlError> {
+    refuse_inside_store(args)?;
     // Made here to be removed last: after a signal, a thread that is not waited for may still be writing to it.
     let copy = args.raft_dir.as_ref().map(|_| PrivateCopy::create()).transpose()?;
     block_on(export(args, copy.as_ref(), common))
+}
+
+/// A backup inside the store would be in the way of the store, or, by the name of one of its files, the end of it.
+fn refuse_inside_store(args: &ExportArgs) -> Result<(), CtlError> {
+    let (Some(raft_dir), Some(file)) = (&args.raft_dir, sink::path(args.db.as_ref(), args.file.as_ref())) else {
+        return Ok(());
+    };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match (raft_dir.canonicalize(), folder.canonicalize()) {
+        (Ok(store), Ok(folder)) if folder.starts_with(&store) => {
+            Err(CtlError::InsideStore { file, raft_dir: raft_dir.clone() })
+        }
+        // What is missing is told of where it is opened.
+        _ => Ok(()),
+    }
 }
 
 async fn export(args: &ExportArgs, copy: Option<&PrivateCopy>, common: Common) -> Result<(), CtlError> {
