@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     admin, binaries,
     client::Client,
-    denied::{self, Excess},
+    denied,
     tool::{self, Ran},
     wait::{self, DEADLINE},
 };
@@ -95,7 +95,7 @@ impl Settings {
     fn command_line(&self) -> (PathBuf, Vec<OsString>) {
         match self.file_limit_kib {
             None => (binaries::server(), self.args()),
-            Some(kib) => denied::small_files(kib, Excess::Fails, &binaries::server(), &self.args()),
+            Some(kib) => denied::small_files(kib, &binaries::server(), &self.args()),
         }
     }
 

@@ -55,6 +55,11 @@ fn cases() -> Vec<Case> {
         case("cut at the end of a line of the log", joined(&lines[..40]), &["no state machine"]),
         case("cut before LastMembership", joined(&lines[..89]), &["LastMembership"]),
         case("bad JSON", with(30, "[\"raft_log\",{]"), &[", line 30: "]),
+        case(
+            "a vote behind the log",
+            good.replace("{\"term\":1,\"node_id\":0}", "{\"term\":3,\"node_id\":0}").into_bytes(),
+            &["its vote is of term 1, behind its last log id T3-N0.83"],
+        ),
         case("not an array", with(30, "{}"), &[", line 30: "]),
         case("three in a line", with(30, "[\"raft_log\",{\"NodeId\":1},2]"), &[", line 30: "]),
         case("unknown tree", with(90, &lines[89].replace("state_machine/0", "sled")), &[", line 90: ", "`sled`"]),

@@ -97,6 +97,30 @@ async fn an_export_of_a_folder_that_is_no_store_creates_nothing() {
 }
 
 #[tokio::test]
+async fn a_backup_is_not_written_into_the_store_it_is_made_of() {
+    let temp = tempfile::tempdir().unwrap();
+    let raft_dir = temp.path().join("meta");
+    import(&raft_dir, &fixtures::path("v004.ndjson")).await;
+    let before = folder::files(&raft_dir);
+    for name in ["CURRENT", "backup.ndjson", "gen-000001/backup.ndjson"] {
+        let line: [&dyn AsRef<std::ffi::OsStr>; 4] = [&"export", &"--raft-dir", &raft_dir, &raft_dir.join(name)];
+        let said = metactl(line).await.expect(1).stderr;
+        assert!(said.contains("is inside the store in"), "{said}");
+    }
+    assert_eq!(folder::files(&raft_dir), before);
+}
+
+#[tokio::test]
+async fn a_store_whose_current_is_lost_is_still_there() {
+    let temp = tempfile::tempdir().unwrap();
+    let raft_dir = temp.path().join("meta");
+    import(&raft_dir, &fixtures::path("v004.ndjson")).await;
+    let before = export_folder(&raft_dir).await;
+    fs::remove_file(raft_dir.join("CURRENT")).unwrap();
+    assert_eq!(export_folder(&raft_dir).await, before);
+}
+
+#[tokio::test]
 async fn a_folder_of_another_program_is_refused_by_name_of_what_is_in_it() {
     let temp = tempfile::tempdir().unwrap();
     fs::write(temp.path().join("holiday.jpg"), "a photo").unwrap();

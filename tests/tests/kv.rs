@@ -61,12 +61,16 @@ async fn reads_give_an_item_for_each_key_asked_for_or_listed() {
     for key in ["a/1", "a/2", "b/1"] {
         client.put(key, key.as_bytes()).await.unwrap();
     }
+    let long = "é".repeat(40_000);
     for (request, expected) in [
         (json!({"GetKV": {"key": "a/2"}}), vec![("a/2", Some(2))]),
         (json!({"GetKV": {"key": "none"}}), vec![("none", None)]),
         (json!({"MGetKV": {"keys": ["b/1", "x", "a/1"]}}), vec![("b/1", Some(3)), ("x", None), ("a/1", Some(1))]),
         (json!({"ListKV": {"prefix": "a/"}}), vec![("a/1", Some(1)), ("a/2", Some(2))]),
         (json!({"ListKV": {"prefix": "c"}}), vec![]),
+        // Longer than any key that is stored, and than the engine could ask for.
+        (json!({"MGetKV": {"keys": ["a/1", long, "a/2"]}}), vec![("a/1", Some(1)), (&long, None), ("a/2", Some(2))]),
+        (json!({"ListKV": {"prefix": long}}), vec![]),
     ] {
         let mut items = client.read(&request).await.unwrap();
         let mut found = Vec::new();
