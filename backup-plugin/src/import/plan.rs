@@ -40,8 +40,9 @@ impl ImportPlan {
                     (None, None) => return Err(fault(Refusal::NoNodeId)),
                 };
                 // A node votes in a term before it takes entries of it; Raft does not start on anything else.
-                let term = facts.hard_state.vote.map_or(1, |vote| vote.leader_id.term);
-                if term < facts.last.leader_id.term {
+                if let Some(term) = facts.hard_state.vote.map(|vote| vote.leader_id.term)
+                    && term < facts.last.leader_id.term
+                {
                     return Err(Fault { line: None, refusal: Refusal::VoteBehind { term, last: facts.last } });
                 }
                 let hard_state = HardState { node_id: Some(node_id), ..facts.hard_state.clone() };

@@ -107,8 +107,10 @@ impl RaftLogReader<TypeConfig> for LogStore {
             })
     }
 
+    /// A restored node may have no vote of its own. Having entries of a term, it has seen that term's leader.
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
-        Ok(self.log.vote())
+        let implied = || self.log.last_log_id().map(|last| Vote { leader_id: last.leader_id, committed: false });
+        Ok(self.log.vote().or_else(implied))
     }
 }
 
