@@ -87,5 +87,5 @@ async fn a_killed_import_leaves_the_old_store_or_the_new_one_and_nothing_else() 
 }
 
 fn generations(raft_dir: &Path) -> usize {
-    folder::names(raft_dir).iter().filter(|name| name.starts_with("gen-")).count()
+    folder::names(raft_dir).iter().filter(|name| name.starts_with("gen-") || name.starts_with("new-")).count()
 }

@@ -41,12 +41,12 @@ impl OfflineBackup {
         copy_folder(&log_dir, &log_folder(copy), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
         let log = open_log(copy)?;
         let raft = log.state();
-        if raft.node_id.is_none() {
-            return Err(StoreError::NoNode(raft_dir.to_owned()));
-        }
         let Some(name) = raft.live_base else {
             return Err(StoreError::Damaged { dir: generation, reason: "its log names no base".to_owned() });
         };
+        if raft.node_id.is_none() {
+            return Err(StoreError::NoNode(raft_dir.to_owned()));
+        }
         let base_dir = generation.join(&name);
         let base_copy = copy.join(&name);
         copy_folder(&base_dir, &base_copy, Tables::Link).map_err(StoreError::io("copy", &base_dir))?;
