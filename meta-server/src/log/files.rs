@@ -11,10 +11,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::error::{corrupt, failed};
+use super::{
+    error::{corrupt, failed},
+    mark::Mark,
+};
 
 /// sled's unit of allocation and reuse. An item above a quarter of it would become a blob; a leaf has at most 17 values.
 pub(super) const SEGMENT: usize = 2 << 20;
+
+/// The name of the one file that sled writes to.
+pub(super) const DATA: &str = "db";
 
 /// sled's cache; the log is read from its tail in memory, and in order at start.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -22,6 +28,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// A closed database keeps its lock until sled's own threads have let go of it.
 const LOCK_RETRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+const MARK_AFTER: Duration = Duration::from_millis(100);
 
 /// Called by the writer with the folder of the log.
 #[cfg(test)]
@@ -43,6 +51,9 @@ pub(super) struct Files {
     data: File,
     /// When `blobs/` last changed before it was found empty.
     blobs_changed: Option<SystemTime>,
+    pub(super) mark: Mark,
+    /// How long what was synced may be missing from the mark.
+    pub(super) mark_after: Duration,
     #[cfg(test)]
     pub(super) hooks: Hooks,
 }
@@ -53,7 +64,7 @@ impl Files {
         let at = |tried: &str| failed(format!("{tried} {}", dir.display()));
         fs::create_dir_all(dir).map_err(at("create"))?;
         remove_unfinished_snapshots(dir).map_err(at("remove unfinished snapshots in"))?;
-        let data_path = dir.join("db");
+        let data_path = dir.join(DATA);
         let data = File::options()
             .create(true)
             .truncate(false)
@@ -67,6 +78,8 @@ impl Files {
             dir: dir.to_owned(),
             data,
             blobs_changed: None,
+            mark: Mark::open(dir)?,
+            mark_after: MARK_AFTER,
             #[cfg(test)]
             hooks: Hooks::default(),
         };
@@ -83,6 +96,11 @@ impl Files {
         self.db.clone()
     }
 
+    /// The file that has everything.
+    pub(super) fn data_path(&self) -> PathBuf {
+        self.dir.join(DATA)
+    }
+
     /// Puts everything that was written so far on disk. After an error nothing is known of what is there: never try again.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.db.flush().map_err(failed(format!("flush the log in {}", self.dir.display())))?;
@@ -90,7 +108,7 @@ impl Files {
         if let Some(hook) = &mut self.hooks.before_sync {
             hook(&self.dir);
         }
-        self.data.sync_data().map_err(failed(format!("fdatasync {}", self.dir.join("db").display())))?;
+        self.data.sync_data().map_err(failed(format!("fdatasync {}", self.data_path().display())))?;
         self.check_blobs()?;
         #[cfg(test)]
         if let Some(hook) = &mut self.hooks.after_sync {

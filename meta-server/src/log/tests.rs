@@ -20,10 +20,11 @@ fn entries(range: std::ops::Range<u64>, size: usize) -> Vec<Entry> {
     range.map(|index| entry(1, index, size)).collect()
 }
 
-/// Removes pieces behind the log's back.
+/// Removes pieces behind the log's back, as if they had never been said to be on disk.
 fn damage(dir: &TempDir, remove: impl Fn(&sled::Tree)) {
     let db = super::files::Files::open(dir.path(), super::files::SEGMENT).unwrap();
     remove(&db.tree("raft_log").unwrap());
+    std::fs::remove_file(dir.path().join("MARK")).unwrap();
 }
 
 #[test]
