@@ -30,7 +30,10 @@ const POWER_CUTS: usize = 12;
 const SECTOR: usize = 512;
 
 fn open(dir: &Path, segment: usize, hooks: Hooks) -> io::Result<LogDb> {
-    open::open(dir, segment, |files| files.hooks = hooks)
+    open::open(dir, segment, |files| {
+        files.hooks = hooks;
+        files.mark_after = Duration::ZERO;
+    })
 }
 
 /// The files of a log at one moment; `db` apart from the others, which only opening changes.
@@ -76,7 +79,13 @@ impl Image {
         if random.random_bool(0.5) {
             db.truncate(self.db.len());
         }
-        Image { db: Arc::new(db), others: Arc::clone(&self.others) }
+        // The mark is synced before a change that it must not outlive: here it is as of the later moment, or torn in part.
+        let mut others = later.others.to_vec();
+        if let Some((_, mark)) = others.iter_mut().find(|(name, bytes)| name == "MARK" && bytes.len() > SECTOR) {
+            let slot = random.random_range(0..3) * SECTOR;
+            mark.iter_mut().skip(slot + SECTOR / 8).take(SECTOR / 8).for_each(|byte| *byte = 0);
+        }
+        Image { db: Arc::new(db), others: Arc::new(others) }
     }
 
     /// This image with garbage or zeroes behind its end.
@@ -309,4 +318,57 @@ fn a_snapshot_of_sled_that_was_cut_short_is_no_obstacle() {
     log.close().unwrap();
     fs::write(dir.path().join("snap.7FFFFFFFFFFFFFFF.generating"), "half").unwrap();
     assert_eq!(LogDb::open(dir.path()).unwrap().last_log_id(), Some(id(1, 0)));
+}
+
+/// Flips a bit, cuts the file, or writes zeroes over a page.
+fn damaged(db: &[u8], at: usize, kind: usize) -> Vec<u8> {
+    let mut db = db.to_vec();
+    match kind {
+        0 => db[at] ^= 4,
+        1 => db.truncate(at),
+        _ => db.iter_mut().skip(at).take(4096).for_each(|byte| *byte = 0),
+    }
+    db
+}
+
+#[test]
+fn damage_is_refused_or_takes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let log = open(dir.path(), SMALL_SEGMENT, Hooks::default()).unwrap();
+    let mut answered = Answered::default();
+    let mut random = StdRng::seed_from_u64(5);
+    for term in 1..25 {
+        answered.step(&log, term, &mut random);
+    }
+    log.close().unwrap();
+    let image = Image::take(dir.path());
+    let size = image.db.len();
+    let mut refused = 0;
+    for (at, kind) in (0..40).flat_map(|step| (0..3).map(move |kind| (step * size / 40 + 7, kind))) {
+        let copy = Image { db: Arc::new(damaged(&image.db, at, kind)), others: Arc::clone(&image.others) };
+        match copy.open(SMALL_SEGMENT) {
+            Ok((_dir, log)) => answered.check_equal(&log),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 10, "{refused}");
+}
+
+#[test]
+fn a_log_that_lost_its_end_says_what_is_missing() {
+    let dir = TempDir::new().unwrap();
+    let log = LogDb::open(dir.path()).unwrap();
+    for start in (0..600).step_by(10) {
+        log.append_blocking((start..start + 10).map(|index| entry(1, index, 200)).collect()).unwrap();
+    }
+    log.close().unwrap();
+    let db = dir.path().join("db");
+    let written = fs::read(&db).unwrap().iter().rposition(|byte| *byte != 0).unwrap();
+    fs::File::options().write(true).open(&db).unwrap().set_len(written as u64 / 2).unwrap();
+    for _ in 0..2 {
+        let error = LogDb::open(dir.path()).err().unwrap();
+        let text = crate::error_chain::chain(&error);
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{text}");
+        assert!(text.contains("but T1-N1.599 (vote none, sync 60) was on disk: its file "), "{text}");
+    }
 }

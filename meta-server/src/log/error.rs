@@ -26,6 +26,9 @@ where
     }
 }
 
+/// What is left to do about a damaged log: what it lost may have been acknowledged.
+pub(super) const RECOURSE: &str = "restore this node from a backup, or remove it from the cluster and let it join anew";
+
 /// What is on disk is not what this log writes.
 pub(super) fn corrupt(what: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what.into())

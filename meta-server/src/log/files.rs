@@ -8,13 +8,19 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
-use super::error::{corrupt, failed};
+use super::{
+    error::{corrupt, failed},
+    mark::Mark,
+};
 
 /// sled's unit of allocation and reuse. An item above a quarter of it would become a blob; a leaf has at most 17 values.
 pub(super) const SEGMENT: usize = 2 << 20;
+
+/// The name of the one file that sled writes to.
+pub(super) const DATA: &str = "db";
 
 /// sled's cache; the log is read from its tail in memory, and in order at start.
 const CACHE_BYTES: u64 = 8 << 20;
@@ -22,6 +28,8 @@ const CACHE_BYTES: u64 = 8 << 20;
 /// A closed database keeps its lock until sled's own threads have let go of it.
 const LOCK_RETRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+const MARK_AFTER: Duration = Duration::from_millis(100);
 
 /// Called by the writer with the folder of the log.
 #[cfg(test)]
@@ -41,6 +49,11 @@ pub(super) struct Files {
     dir: PathBuf,
     /// The same file that sled writes to, opened before its first write: the kernel tells each handle of a failed write once.
     data: File,
+    /// When `blobs/` last changed before it was found empty.
+    blobs_changed: Option<SystemTime>,
+    pub(super) mark: Mark,
+    /// How long what was synced may be missing from the mark.
+    pub(super) mark_after: Duration,
     #[cfg(test)]
     pub(super) hooks: Hooks,
 }
@@ -51,7 +64,7 @@ impl Files {
         let at = |tried: &str| failed(format!("{tried} {}", dir.display()));
         fs::create_dir_all(dir).map_err(at("create"))?;
         remove_unfinished_snapshots(dir).map_err(at("remove unfinished snapshots in"))?;
-        let data_path = dir.join("db");
+        let data_path = dir.join(DATA);
         let data = File::options()
             .create(true)
             .truncate(false)
@@ -60,10 +73,13 @@ impl Files {
             .open(&data_path)
             .map_err(failed(format!("open {}", data_path.display())))?;
         let db = open_sled(dir, segment).map_err(failed(format!("open the log in {}", dir.display())))?;
-        let files = Self {
+        let mut files = Self {
             db,
             dir: dir.to_owned(),
             data,
+            blobs_changed: None,
+            mark: Mark::open(dir)?,
+            mark_after: MARK_AFTER,
             #[cfg(test)]
             hooks: Hooks::default(),
         };
@@ -80,6 +96,11 @@ impl Files {
         self.db.clone()
     }
 
+    /// The file that has everything.
+    pub(super) fn data_path(&self) -> PathBuf {
+        self.dir.join(DATA)
+    }
+
     /// Puts everything that was written so far on disk. After an error nothing is known of what is there: never try again.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.db.flush().map_err(failed(format!("flush the log in {}", self.dir.display())))?;
@@ -87,7 +108,7 @@ impl Files {
         if let Some(hook) = &mut self.hooks.before_sync {
             hook(&self.dir);
         }
-        self.data.sync_data().map_err(failed(format!("fdatasync {}", self.dir.join("db").display())))?;
+        self.data.sync_data().map_err(failed(format!("fdatasync {}", self.data_path().display())))?;
         self.check_blobs()?;
         #[cfg(test)]
         if let Some(hook) = &mut self.hooks.after_sync {
@@ -96,13 +117,20 @@ impl Files {
         Ok(())
     }
 
-    /// sled syncs no blob: one that appears is an entry that could be lost.
-    fn check_blobs(&self) -> io::Result<()> {
+    /// sled syncs no blob: one that appears is an entry that could be lost. Looks at the folder's time of change first: that
+    /// opens nothing, so a node without file descriptors left keeps its log.
+    fn check_blobs(&mut self) -> io::Result<()> {
         let blobs = self.dir.join("blobs");
-        match fs::read_dir(&blobs).map_err(failed(format!("list {}", blobs.display())))?.next() {
-            None => Ok(()),
-            Some(_) => Err(corrupt(format!("{} is not empty: what is in it may not be on disk", blobs.display()))),
+        let tried = || failed(format!("list {}", blobs.display()));
+        let changed = Some(fs::metadata(&blobs).and_then(|blobs| blobs.modified()).map_err(tried())?);
+        if changed == self.blobs_changed {
+            return Ok(());
         }
+        if fs::read_dir(&blobs).map_err(tried())?.next().is_some() {
+            return Err(corrupt(format!("{} is not empty: what is in it may not be on disk", blobs.display())));
+        }
+        self.blobs_changed = changed;
+        Ok(())
     }
 }
 

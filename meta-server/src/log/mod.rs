@@ -9,6 +9,7 @@ mod codec;
 mod crash_tests;
 mod error;
 mod files;
+mod mark;
 #[cfg(test)]
 mod model_tests;
 mod open;
@@ -178,12 +179,12 @@ impl LogDb {
             Err(error) => return done.answer(Err(error)),
         };
         let sized = |(entry, bytes): (Entry, &Vec<u8>)| (entry, bytes.len() as u64);
-        let indexes: Vec<u64> = entries.iter().map(|entry| entry.log_id.index).collect();
+        let ids: Vec<LogId> = entries.iter().map(|entry| entry.log_id).collect();
         let entries = entries.into_iter().zip(&encoded).map(sized).collect();
         let mut view = self.view();
         view.request += 1;
         match view.append(entries) {
-            Ok(()) => self.submit(view, Op::Append(indexes.into_iter().zip(encoded).collect()), done),
+            Ok(()) => self.submit(view, Op::Append(ids.into_iter().zip(encoded).collect()), done),
             Err(error) => refuse(view, done, error),
         }
     }
@@ -192,7 +193,10 @@ impl LogDb {
         let mut view = self.view();
         view.request += 1;
         match view.truncate_after(last) {
-            Ok(dropped) => self.submit(view, dropped.map_or(Op::Nothing, Op::Truncate), done),
+            Ok(dropped) => {
+                let op = dropped.map_or(Op::Nothing, |range| Op::Truncate { range, last: view.last });
+                self.submit(view, op, done);
+            }
             Err(error) => refuse(view, done, error),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    panic::{self, AssertUnwindSafe},
     path::Path,
     sync::{Arc, Mutex, RwLock, mpsc},
     thread,
@@ -11,8 +12,8 @@ use sled::Tree;
 
 use super::{
     Disk, Inner, LogDb, Shared, codec,
-    error::{corrupt, failed},
-    files::Files,
+    error::{RECOURSE, corrupt, failed},
+    files::{DATA, Files},
     pieces,
     state::RaftState,
     view::View,
@@ -21,10 +22,18 @@ use super::{
 
 /// `prepare` is given the files before the writer has them.
 pub(super) fn open(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files)) -> io::Result<LogDb> {
+    // sled panics over some damage.
+    panic::catch_unwind(AssertUnwindSafe(|| open_files(dir, segment, prepare))).unwrap_or_else(|_| {
+        let data = dir.join(DATA);
+        Err(corrupt(format!("the log's file {} is damaged: sled cannot read it; {RECOURSE}", data.display())))
+    })
+}
+
+fn open_files(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files)) -> io::Result<LogDb> {
     let mut files = Files::open(dir, segment)?;
     let log = files.tree("raft_log")?;
     let state_tree = files.tree("raft_state")?;
-    let state = RaftState::read(|key| state_tree.get(key).map_err(failed(format!("read `{key}` of the Raft state"))))?;
+    let state = RaftState::in_tree(&state_tree)?;
     // What a killed process wrote last may not be on disk yet, and nothing may be written over before it is.
     files.sync()?;
     prepare(&mut files);
@@ -50,12 +59,11 @@ pub(super) fn open(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files))
     Ok(LogDb { inner: Arc::new(Inner { shared, writer: Mutex::new(Some(writer)) }) })
 }
 
-/// Finishes a purge and drops an entry that is not whole at the end of the log; checks that the rest has no hole. A purge
-/// may have left far more than one sync may cover, so the writer removes it.
+/// Finishes a purge and drops an entry that is not whole at the end of the log, once it is known that the rest has no hole and
+/// lacks nothing that was on disk. A purge may have left far more than one sync may cover, so the writer removes it.
 fn recover(writer: &mut Writer, log: &Tree, state: RaftState) -> io::Result<View> {
     let mut first = 0;
     if let Some(purged) = state.purged {
-        writer.remove(0..=purged.index, false)?;
         first = purged.index + 1;
     }
     let mut before = state.purged.map(|purged| purged.index);
@@ -83,12 +91,16 @@ fn recover(writer: &mut Writer, log: &Tree, state: RaftState) -> io::Result<View
             torn = Some(found.index);
         }
     }
+    let last = last.map(|last| codec::decode(last.index, &last.bytes)).transpose()?;
+    let last = last.map(|entry| entry.log_id).or(state.purged);
+    writer.begin(last, &state)?;
+    if let Some(purged) = state.purged {
+        writer.remove(0..=purged.index, false)?;
+    }
     if let Some(torn) = torn {
         tracing::info!(index = torn, "the last log entry was never written whole, dropping it");
         writer.remove(torn..=torn, true)?;
     }
     writer.sync()?;
-    let last = last.map(|last| codec::decode(last.index, &last.bytes)).transpose()?;
-    let last = last.map(|entry| entry.log_id).or(state.purged);
     Ok(View { first, last, state, ..View::default() })
 }

@@ -38,6 +38,8 @@ pub(super) type Change = (&'static str, Option<Vec<u8>>);
 
 pub(super) const COMMITTED: &str = "committed";
 pub(super) const PURGED: &str = "purged";
+/// How many syncs there were: written last before each one, by the writer alone.
+pub(super) const SYNCS: &str = "syncs";
 const NODE_ID: &str = "node_id";
 const VOTE: &str = "vote";
 const CLUSTER_ID: &str = "cluster_id";
@@ -68,8 +70,13 @@ impl RaftState {
         ])
     }
 
+    /// Reads every value.
+    pub(super) fn in_tree(tree: &sled::Tree) -> io::Result<Self> {
+        Self::read(|key| tree.get(key).map_err(failed(format!("read `{key}` of the Raft state"))))
+    }
+
     /// Reads every value with `get`, which returns the bytes under a key.
-    pub(super) fn read(get: impl Fn(&str) -> io::Result<Option<sled::IVec>>) -> io::Result<Self> {
+    fn read(get: impl Fn(&str) -> io::Result<Option<sled::IVec>>) -> io::Result<Self> {
         let log_id_at = |key| io::Result::Ok(from_json::<record::LogId>(key, get(key)?)?.map(log_id));
         Ok(Self {
             node_id: from_json(NODE_ID, get(NODE_ID)?)?,
@@ -83,6 +90,19 @@ impl RaftState {
             elect_on_open: from_json(ELECT_ON_OPEN, get(ELECT_ON_OPEN)?)?.unwrap_or_default(),
         })
     }
+}
+
+/// The value of [`SYNCS`].
+pub(super) fn encode_syncs(syncs: u64) -> [u8; 8] {
+    syncs.to_be_bytes()
+}
+
+/// Zero for a log that was last written by a version that did not count.
+pub(super) fn decode_syncs(value: Option<sled::IVec>) -> io::Result<u64> {
+    let Some(value) = value else { return Ok(0) };
+    let bytes =
+        value.as_ref().try_into().map_err(|_| corrupt(format!("`{SYNCS}` of the Raft state is not 8 bytes")))?;
+    Ok(u64::from_be_bytes(bytes))
 }
 
 /// A log id as it is stored under `key`.

@@ -23,10 +23,11 @@ fn entries(range: std::ops::Range<u64>, size: usize) -> Vec<Entry> {
     range.map(|index| entry(1, index, size)).collect()
 }
 
-/// Removes pieces behind the log's back.
+/// Removes pieces behind the log's back, as if they had never been said to be on disk.
 fn damage(dir: &TempDir, remove: impl Fn(&sled::Tree)) {
     let db = super::files::Files::open(dir.path(), super::files::SEGMENT).unwrap();
     remove(&db.tree("raft_log").unwrap());
+    std::fs::remove_file(dir.path().join("MARK")).unwrap();
 }
 
 #[test]
@@ -198,4 +199,32 @@ fn a_hole_is_an_error_that_names_the_missing_index() {
     let error = LogDb::open(dir.path()).err().unwrap();
     let message = "log entry 4 is missing, and the log goes on with 5";
     assert!(chain(&error).ends_with(message), "{error:?}");
+}
+
+/// Says that the test runs again, in a process of its own.
+const FEW_FILES: &str = "TEST_WITH_FEW_FILES";
+
+#[test]
+fn a_process_without_file_descriptors_left_keeps_its_log() {
+    if std::env::var_os(FEW_FILES).is_none() {
+        let name = "log::tests::a_process_without_file_descriptors_left_keeps_its_log";
+        let limited = std::process::Command::new("sh")
+            .args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\""])
+            .args([std::env::current_exe().unwrap().as_os_str(), name.as_ref()])
+            .env(FEW_FILES, "1")
+            .output()
+            .unwrap();
+        let output = String::from_utf8_lossy(&limited.stdout);
+        assert!(limited.status.success() && output.contains("1 passed"), "{output}");
+        return;
+    }
+    let (dir, log) = opened();
+    log.append_blocking(entries(0..1, 10)).unwrap();
+    let taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open(dir.path().join("db")).ok()).collect();
+    log.append_blocking(entries(1..3, 10)).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    log.append_blocking(entries(3..4, 10)).unwrap();
+    log.close().unwrap();
+    drop(taken);
+    assert_eq!(LogDb::open(dir.path()).unwrap().last_log_id(), Some(id(1, 3)));
 }

@@ -15,10 +15,11 @@ use std::{
 use sled::Tree;
 
 use super::{
-    error::{closed, failed},
+    error::{RECOURSE, closed, corrupt, failed},
     files::Files,
+    mark::Note,
     pieces,
-    state::{self, Change},
+    state::{self, Change, RaftState},
 };
 use crate::{error_chain::chain, raft::types::LogId};
 
@@ -35,10 +36,13 @@ const WRITE_OVERHEAD: usize = 512;
 
 /// A change of what is stored. Requests are applied in the order they were made.
 pub(super) enum Op {
-    /// Encoded entries with their indexes.
-    Append(Vec<(u64, Vec<u8>)>),
-    /// Removes the entries in the range, from its end.
-    Truncate(RangeInclusive<u64>),
+    /// Encoded entries with their ids.
+    Append(Vec<(LogId, Vec<u8>)>),
+    /// Removes the entries in the range, from its end; `last` becomes the last one.
+    Truncate {
+        range: RangeInclusive<u64>,
+        last: Option<LogId>,
+    },
     /// Removes the entries in the range, from its start, after `upto` was written as purged.
     Purge {
         range: RangeInclusive<u64>,
@@ -99,6 +103,12 @@ pub(super) struct Writer {
     /// Estimated bytes written since the last sync.
     written: usize,
     committed: Option<LazyCommitted>,
+    /// The id of the last entry, or of the last purged one, once everything is on disk that was written.
+    last: Option<LogId>,
+    /// How many syncs there were.
+    syncs: u64,
+    /// When the mark has to be written; `None` while it has everything that was synced.
+    mark_due: Option<Instant>,
     /// The first failure. What is on disk after it is unknown, so every later request is refused.
     failure: Option<String>,
 }
@@ -109,8 +119,38 @@ struct LazyCommitted {
 }
 
 impl Writer {
+    /// The writer of a log that was just opened, once [`Writer::begin`] was told what it found.
     pub(super) fn new(files: Files, log: Tree, state: Tree, segment: usize, on_durable: OnDurable) -> Self {
-        Self { files, log, state, on_durable, budget: segment / 2, written: 0, committed: None, failure: None }
+        Self {
+            files,
+            log,
+            state,
+            on_durable,
+            budget: segment / 2,
+            written: 0,
+            committed: None,
+            last: None,
+            syncs: 0,
+            mark_due: None,
+            failure: None,
+        }
+    }
+
+    /// Takes the log as it was found, with `last` as its last id, unless it lacks something that was on disk before.
+    pub(super) fn begin(&mut self, last: Option<LogId>, state: &RaftState) -> io::Result<()> {
+        let syncs = self.state.get(state::SYNCS).map_err(failed("read how often the log was synced"))?;
+        self.syncs = state::decode_syncs(syncs)?;
+        self.last = last;
+        let found = Note::new(self.syncs, last, state);
+        match self.files.mark.note() {
+            Some(marked) if found.lacks(marked) => Err(corrupt(format!(
+                "the log ends at {}, but {} was on disk: its file {} is damaged; {RECOURSE}",
+                found.describe(),
+                marked.describe(),
+                self.files.data_path().display()
+            ))),
+            _ => Ok(()),
+        }
     }
 
     /// Serves requests until every sender is gone, then puts on disk what is left. Returns the failure, if there was one.
@@ -119,6 +159,9 @@ impl Writer {
             self.serve(batch);
         }
         self.serve(Vec::new());
+        if let Err(error) = self.mark(true) {
+            self.fail(&error);
+        }
         self.refuse_after_failure()
     }
 
@@ -140,9 +183,9 @@ impl Writer {
     }
 
     fn wait(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
-        match &self.committed {
+        match self.committed.as_ref().map(|lazy| lazy.due).into_iter().chain(self.mark_due).min() {
             None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(lazy) => requests.recv_timeout(lazy.due.saturating_duration_since(Instant::now())),
+            Some(due) => requests.recv_timeout(due.saturating_duration_since(Instant::now())),
         }
     }
 
@@ -159,7 +202,7 @@ impl Writer {
     fn serve(&mut self, batch: Vec<Request>) {
         let last = batch.last().map(|request| request.number);
         let waiting: Vec<Done> = batch.into_iter().map(|request| self.write(request)).collect();
-        if let Err(error) = self.write_lazy().and_then(|()| self.sync()) {
+        if let Err(error) = self.write_lazy().and_then(|()| self.sync()).and_then(|()| self.mark(false)) {
             self.fail(&error);
         }
         if let (None, Some(last)) = (&self.failure, last) {
@@ -182,7 +225,8 @@ impl Writer {
     fn apply(&mut self, op: Op) -> io::Result<()> {
         match op {
             Op::Append(entries) => {
-                for (index, bytes) in entries {
+                self.set_last(entries.last().map_or(self.last, |(id, _)| Some(*id)))?;
+                for (LogId { index, .. }, bytes) in entries {
                     for (key, value) in pieces::cut(index, &bytes)? {
                         self.written += cost(value.len());
                         self.log.insert(key, value).map_err(failed(format!("write log entry {index}")))?;
@@ -190,8 +234,12 @@ impl Writer {
                     }
                 }
             }
-            Op::Truncate(range) => self.remove(range, true)?,
+            Op::Truncate { range, last } => {
+                self.set_last(last)?;
+                self.remove(range, true)?;
+            }
             Op::Purge { range, upto } => {
+                self.set_last(self.last.filter(|last| last.index > upto.index).or(Some(upto)))?;
                 self.write_state(vec![state::log_id_change(state::PURGED, Some(upto))?])?;
                 self.remove(range, false)?;
             }
@@ -251,10 +299,33 @@ impl Writer {
     /// Puts on disk what was written since the last sync.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.failure.is_none() && self.written > 0 {
+            self.syncs += 1;
+            let syncs = &state::encode_syncs(self.syncs);
+            self.state.insert(state::SYNCS, syncs).map_err(failed("write how often the log was synced"))?;
             self.files.sync()?;
             self.written = 0;
+            let after = self.files.mark_after;
+            self.mark_due.get_or_insert_with(|| Instant::now() + after);
         }
         Ok(())
+    }
+
+    /// Says in the mark what is on disk: when it is due, or, as the log is `closing`, at once and durably.
+    fn mark(&mut self, closing: bool) -> io::Result<()> {
+        let due = self.mark_due.is_some_and(|due| closing || due <= Instant::now());
+        if self.failure.is_some() || !due {
+            return Ok(());
+        }
+        let state = RaftState::in_tree(&self.state)?;
+        self.files.mark.write(Note::new(self.syncs, self.last, &state))?;
+        self.mark_due = None;
+        if closing { self.files.mark.sync() } else { Ok(()) }
+    }
+
+    /// Called before the first change that leads to it: the mark may claim no more than a crash in the middle leaves.
+    fn set_last(&mut self, last: Option<LogId>) -> io::Result<()> {
+        self.last = last;
+        self.files.mark.lower(last)
     }
 
     fn fail(&mut self, error: &io::Error) {
