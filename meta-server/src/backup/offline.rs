@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use super::{replay::replay, view::StoreView};
 use crate::{
     base::Base,
+    error_chain::chain,
     raft::{convert, types},
     state::State,
     store::{RaftDir, StoreError, check, log_folder, open_log},
@@ -39,7 +40,7 @@ impl OfflineBackup {
         let Some(generation) = dir.current() else { return Err(StoreError::Empty(raft_dir.to_owned())) };
         let log_dir = log_folder(&generation);
         copy_folder(&log_dir, &log_folder(copy), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
-        let log = open_log(copy)?;
+        let log = open_log(copy).map_err(|err| damaged(&err, copy, &generation))?;
         let raft = log.state();
         let Some(name) = raft.live_base else {
             return Err(StoreError::Damaged { dir: generation, reason: "its log names no base".to_owned() });
@@ -51,7 +52,7 @@ impl OfflineBackup {
         let base_copy = copy.join(&name);
         copy_folder(&base_dir, &base_copy, Tables::Link).map_err(StoreError::io("copy", &base_dir))?;
         let open = || State::of_base(Arc::new(Base::open(&base_copy)?));
-        let state = open().map_err(StoreError::io("open the base", &base_dir))?;
+        let state = open().map_err(|err| damaged(&err, copy, &generation))?;
 
         check(&generation, &log, state.last_applied())?;
 
@@ -163,6 +164,12 @@ fn sweep_copies(parent: &Path) {
             let _ = fs::remove_dir_all(path);
         }
     }
+}
+
+/// What is wrong with the copy, said of the original.
+fn damaged(err: &(dyn std::error::Error + 'static), copy: &Path, generation: &Path) -> StoreError {
+    let reason = chain(err).replace(&*copy.to_string_lossy(), &generation.to_string_lossy());
+    StoreError::Damaged { dir: generation.to_owned(), reason }
 }
 
 /// How the files of a folder named `tables` come along: they are large and never written to.

@@ -188,7 +188,8 @@ fn a_damaged_store_is_refused_and_never_read_as_an_empty_one() {
         let offline = OfflineBackup::open(dir.path(), copy.path()).err().unwrap();
         let opened = Store::open(dir.path(), StateOptions::default()).err().unwrap();
         for error in [offline, opened] {
-            let text = format!("{error}: {}", std::error::Error::source(&error).unwrap());
+            let text = crate::error_chain::chain(&error);
+            assert!(text.contains(&dir.path().display().to_string()), "{what}: {text}");
             assert!(text.contains(said), "{what}: {text}");
         }
     }
