@@ -336,9 +336,9 @@ fn damage_is_refused_or_takes_nothing() {
     let dir = TempDir::new().unwrap();
     let log = open(dir.path(), SMALL_SEGMENT, Hooks::default()).unwrap();
     let mut answered = Answered::default();
-    let mut random = StdRng::seed_from_u64(5);
-    for term in 1..25 {
-        answered.step(&log, term, &mut random);
+    for index in 0..600 {
+        answered.entries.insert(index, entry(1, index, 200));
+        log.append_blocking(vec![entry(1, index, 200)]).unwrap();
     }
     log.close().unwrap();
     let image = Image::take(dir.path());
@@ -371,4 +371,16 @@ fn a_log_that_lost_its_end_says_what_is_missing() {
         assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{text}");
         assert!(text.contains("but T1-N1.599 (vote none, sync 60) was on disk: its file "), "{text}");
     }
+}
+
+#[test]
+fn a_log_without_a_mark_opens_and_is_marked_from_then_on() {
+    let dir = TempDir::new().unwrap();
+    let log = LogDb::open(dir.path()).unwrap();
+    log.append_blocking((0..9).map(|index| entry(1, index, 200)).collect()).unwrap();
+    log.close().unwrap();
+    fs::remove_file(dir.path().join("MARK")).unwrap();
+    LogDb::open(dir.path()).unwrap().close().unwrap();
+    fs::write(dir.path().join("db"), "").unwrap();
+    assert!(LogDb::open(dir.path()).is_err());
 }

@@ -149,7 +149,11 @@ impl Writer {
                 marked.describe(),
                 self.files.data_path().display()
             ))),
-            _ => Ok(()),
+            _ => {
+                // Opening synced all of it, and a killed process may not have said so.
+                self.mark_due = Some(Instant::now());
+                Ok(())
+            }
         }
     }
 
