@@ -68,6 +68,10 @@ impl RaftDir {
         let lock_path = path.join(LOCK);
         let mut lock = match File::open(&lock_path) {
             Ok(lock) => lock,
+            Err(err) if err.kind() == ErrorKind::NotFound && path.join(CURRENT).exists() => {
+                let reason = "its LOCK is gone; if no server runs on it, create an empty file of that name".to_owned();
+                return Err(StoreError::Damaged { dir: path.to_owned(), reason });
+            }
             Err(err) if err.kind() == ErrorKind::NotFound => return Err(StoreError::Empty(path.to_owned())),
             Err(err) => return Err(StoreError::io("open", &lock_path)(err)),
         };
