@@ -197,7 +197,13 @@ fn when_naming_a_base_fails_both_bases_stay() {
     apply(&machine, 1, &put("a", "1"));
     assert!(machine.compact().is_err());
     assert_eq!(bases(dir.path()), ["base-000001", "base-000002"], "either may be the one that is named on disk");
-    assert_eq!(machine.view().get("a").unwrap().unwrap().data, b"1");
+    apply(&machine, 2, &put("a", "2"));
+    apply(&machine, 3, &put("b", "3"));
+    assert!(machine.compact().is_err());
+    let view = machine.view();
+    assert_eq!(view.layers.len(), 1, "failures do not pile up layers");
+    assert_eq!(view.get("a").unwrap().unwrap().data, b"2");
+    assert_eq!(view.get("b").unwrap().unwrap().data, b"3");
 }
 
 #[test]
