@@ -1,4 +1,5 @@
-//! Compiles `proto/meta.proto` with protox, so that no protoc has to be installed, and keeps the descriptor set for reflection.
+//! Compiles the protocols in `proto/` with protox, so that no protoc has to be installed, and keeps the descriptor set of
+//! the public one for reflection.
 
 use std::{env, error::Error, fs, path::PathBuf};
 
@@ -6,9 +7,9 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let descriptors = protox::compile(["meta.proto"], ["proto"])?;
+    let public = protox::compile(["meta.proto"], ["proto"])?;
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
-    fs::write(out.join("meta_descriptor.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    fs::write(out.join("meta_descriptor.bin"), public.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(protox::compile(["meta.proto", "raft.proto"], ["proto"])?)?;
     Ok(())
 }

@@ -1,9 +1,17 @@
-//! The wire protocol: types generated from `proto/meta.proto`, and the descriptor set that reflection serves. Knows nothing else.
+//! The wire protocol: types generated from the files in `proto/`, and the descriptor set that reflection serves. Knows nothing else.
 
 /// Package `meta`: messages, the client and the server side of `meta.MetaService`.
-pub mod pb {
+pub mod meta {
     #![allow(clippy::all, clippy::pedantic, missing_docs)]
     tonic::include_proto!("meta");
+}
+
+pub use meta as pb;
+
+/// Package `raft`: what members of a cluster say to each other.
+pub mod raft {
+    #![allow(clippy::all, clippy::pedantic, missing_docs)]
+    tonic::include_proto!("raft");
 }
 
 /// The version of the protocol that is spoken: major * 1000000 + minor * 1000 + patch. Present clients refuse an older one.
