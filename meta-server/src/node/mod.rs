@@ -1,6 +1,7 @@
 //! A running node: one store, one Raft, and what keeps the two in shape. Everything that serves, the gRPC API, the
 //! admin API, exports, goes through [`MetaNode`]. Knows nothing of sockets.
 
+mod election;
 mod error;
 mod leadership;
 mod start;
@@ -28,7 +29,11 @@ use crate::{
     apply::Applied,
     backup::source::NodeSource,
     command::{Command, Limits, LogCommand},
-    raft::types::{Raft, TypeConfig},
+    raft::{
+        guard::Guard,
+        network::Channels,
+        types::{Raft, TypeConfig},
+    },
     state::{StateMachine, View},
     store::Store,
 };
@@ -42,6 +47,8 @@ pub struct MetaNode {
     /// The address of its Raft service, as other members are told.
     endpoint: String,
     raft: Raft<StateMachine>,
+    guard: Guard,
+    channels: Channels,
     store: Store,
     limits: Limits,
     /// How long one export may hold back the purge of the log.
@@ -104,6 +111,16 @@ impl MetaNode {
     /// Who leads, as far as this node knows.
     pub fn leadership(&self) -> Leadership {
         Leadership::of(&self.raft.metrics().borrow_watched())
+    }
+
+    /// Raft itself: for what other members ask of it.
+    pub(crate) fn raft(&self) -> &Raft<StateMachine> {
+        &self.raft
+    }
+
+    /// Who may talk to this node.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// This node as the backup plugin reads it.
