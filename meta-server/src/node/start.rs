@@ -118,6 +118,8 @@ fn raft_config(config: &RaftConfig) -> openraft::Config {
         // Compaction goes by size, and purging by what exports still need: both are `upkeep`'s.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
+        // A node that was cut off must not unseat the leader when it is back.
+        enable_pre_vote: Some(true),
         // A leader that resumes its term without an election can serve reads that miss acknowledged writes.
         enable_leader_restore: Some(false),
         ..openraft::Config::default()

@@ -189,10 +189,12 @@ impl Guard {
     /// Lets a message in, or refuses it. Who sent it is on record when this returns.
     pub async fn admit(&self, caller: Option<&pb::Caller>) -> Result<(), GuardError> {
         let caller = caller.ok_or(GuardError::Anonymous)?;
-        self.check_address(caller).map_err(|refusal| self.refuse(caller.node_id, refusal))?;
-        self.check_cluster(caller.node_id, &caller.cluster_id)
-            .map_err(|refusal| self.refuse(caller.node_id, refusal))?;
-        self.check_incarnation(caller.node_id, caller.incarnation).await
+        let peer = caller.node_id;
+        self.check_address(caller).map_err(|refusal| self.refuse(peer, refusal))?;
+        // First what says most: a member that was restored belongs to no cluster either.
+        self.check_record(peer, caller.incarnation).map_err(|refusal| self.refuse(peer, refusal))?;
+        self.check_cluster(peer, &caller.cluster_id).map_err(|refusal| self.refuse(peer, refusal))?;
+        self.put_on_record(peer, caller.incarnation).await
     }
 
     /// Lets the answer of `target` in, or refuses it. Who gave it is on record when this returns.
@@ -206,7 +208,7 @@ impl Guard {
         if !responder.cluster_id.is_empty() {
             self.check_cluster(target, &responder.cluster_id).map_err(|refusal| self.refuse(target, refusal))?;
         }
-        self.check_incarnation(target, responder.incarnation).await
+        self.put_on_record(target, responder.incarnation).await
     }
 
     /// Takes the cluster id of a leader that was followed, or of a member that voted for this node, where there is none yet.
@@ -297,7 +299,14 @@ impl Guard {
         })
     }
 
-    async fn check_incarnation(&self, peer: u64, incarnation: u64) -> Result<(), GuardError> {
+    fn check_record(&self, peer: u64, incarnation: u64) -> Result<(), Refusal> {
+        match self.incarnation_of(peer) {
+            Some(on_record) if on_record != incarnation => Err(Refusal::PeerReborn { peer }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn put_on_record(&self, peer: u64, incarnation: u64) -> Result<(), GuardError> {
         let on_record = match self.incarnation_of(peer) {
             Some(on_record) => on_record,
             None => self
