@@ -143,9 +143,10 @@ impl Server {
         &self.node
     }
 
-    /// Stops within a few seconds: no new calls, then a short grace for those in flight, then streams are cut with an
+    /// Stops within a few seconds: another member leads, no new calls, then a short grace for those in flight, then streams are cut with an
     /// error. What was acknowledged is on disk.
     pub async fn shutdown(mut self) {
+        self.node.resign().await;
         self.stop_accepting.cancel();
         let mut serving = future::join3(&mut self.grpc, &mut self.raft, &mut self.admin);
         if timeout(GRACE, &mut serving).await.is_err() {

@@ -3,6 +3,7 @@
 
 mod election;
 mod error;
+mod handover;
 mod leadership;
 mod start;
 mod status;
@@ -153,6 +154,11 @@ impl MetaNode {
                 return Fatal::Stopped;
             }
         }
+    }
+
+    /// Lets another member lead, where there is one: before this node stops, while it still answers.
+    pub async fn resign(&self) {
+        self.hand_over().await;
     }
 
     /// Stops the background tasks and Raft, and puts the log on disk. The store's lock goes with the last handle of
