@@ -110,7 +110,9 @@ impl Client {
     /// Asks for an export: `ExportV1`, or `Export` of a server that is too old for it.
     pub(super) async fn export(&self, chunk_size: Option<u64>) -> Result<ExportedLines<'_>, ClientError> {
         let mut rpc = self.rpc.clone();
-        let first = self.bounded("ExportV1", rpc.export_v1(self.request(pb::ExportRequest { chunk_size }))).await;
+        let first = self
+            .bounded("ExportV1", rpc.export_v1(self.request(pb::ExportRequest { chunk_size, ..Default::default() })))
+            .await;
         let chunks = match first {
             Err(ClientError::Failed { status, .. }) if status.code() == Code::Unimplemented => {
                 self.bounded("Export", rpc.export(self.request(pb::Empty {}))).await?

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backup_plugin::export::{self, ExportSummary};
+use backup_plugin::{
+    export::{self, ExportSummary},
+    source::BackupView as _,
+};
 use clap::Args;
 use serde::Serialize;
 use tokio::{
@@ -167,7 +170,7 @@ async fn from_folder(
     let from = raft_dir.display().to_string();
     let (dir, copy) = (raft_dir.to_owned(), copy.path().to_owned());
     let backup = blocking(move || OfflineBackup::open(&dir, &copy)).await??;
-    let beyond = backup.entries_beyond_commit();
+    let beyond = backup.origin().tail;
     let mut chunks = export::chunks(backup, OFFLINE_CHUNK_LINES);
     while let Some(lines) = chunks.next().await {
         let lines = lines.map_err(|source| CtlError::ReadStore { path: raft_dir.to_owned(), source })?;

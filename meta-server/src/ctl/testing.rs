@@ -58,7 +58,7 @@ fn check_token<T>(request: &Request<T>) -> Result<(), Status> {
 }
 
 fn answer(export: Export) -> Result<Response<Answer<pb::ExportedChunk>>, Status> {
-    let chunk = |data| Ok(pb::ExportedChunk { data });
+    let chunk = |data| Ok(pb::ExportedChunk { data, provenance: None });
     Ok(Response::new(match export {
         Export::Unimplemented => return Err(Status::unimplemented("no such method")),
         Export::Chunks(chunks, end) => {

@@ -3,6 +3,7 @@
 
 mod error;
 mod leadership;
+mod source;
 mod start;
 mod status;
 mod upkeep;
@@ -22,11 +23,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::{
     error::{NodeError, StartError},
     leadership::Leadership,
+    source::NodeSource,
     status::{DisplayNode, NodeStatus, RaftLogStatus},
 };
 use crate::{
     apply::Applied,
-    backup::source::NodeSource,
     command::{Command, Limits, LogCommand},
     raft::types::{Raft, TypeConfig},
     state::{StateMachine, View},
@@ -104,12 +105,6 @@ impl MetaNode {
     /// Who leads, as far as this node knows.
     pub fn leadership(&self) -> Leadership {
         Leadership::of(&self.raft.metrics().borrow_watched())
-    }
-
-    /// This node as the backup plugin reads it.
-    pub fn backup_source(&self) -> NodeSource {
-        let Store { log, state, .. } = &self.store;
-        NodeSource::new(log.clone(), state.clone(), self.store.pins().clone(), self.export_pin_limit)
     }
 
     /// Builds a new base of what is applied, one at a time, and returns once it is on disk. Raft is told of it in the
