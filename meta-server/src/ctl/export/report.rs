@@ -88,9 +88,7 @@ impl Exported<'_> {
     fn meaning(&self) -> &'static str {
         match self.consistency {
             Some(Consistency::Linearizable) => "linearizable, all that was acknowledged before the export began is in",
-            Some(Consistency::Local) => {
-                "local, what one node had applied; acknowledged writes may be missing"
-            }
+            Some(Consistency::Local) => "local, what one node had applied; acknowledged writes may be missing",
             Some(Consistency::Offline) => "offline, what a stopped node has on disk",
             None => "unknown, the server did not say (Databend's do not); acknowledged writes may be missing",
         }
