@@ -3,6 +3,7 @@
 //! - [`record`]: what an export holds, as types. [`codec`]: the same as lines of text.
 //! - [`source`], [`target`]: the two seams. A host implements them; the plugin knows nothing else of it.
 //! - [`export`]: a pinned view as a stream of chunks, or as a file. [`service`]: the gRPC handlers that a host mounts.
+//! - [`provenance`]: what an export has to include, and where it comes from. [`wire`]: the same as messages.
 //! - [`import`]: lines in, checks, a plan, a new generation out.
 //! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text.
 
@@ -11,7 +12,9 @@ pub mod codec;
 pub mod export;
 pub mod hex;
 pub mod import;
+pub mod provenance;
 pub mod record;
 pub mod service;
 pub mod source;
 pub mod target;
+pub mod wire;

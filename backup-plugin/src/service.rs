@@ -1,4 +1,5 @@
-//! The gRPC handlers that a host mounts, and the one place where an error becomes a `tonic::Status`.
+//! The gRPC handlers that a host mounts: how much an export includes, where it may be less, and what is said of it. The one
+//! place where an error becomes a `tonic::Status`.
 //!
 //! Authentication, transport and the other methods of the service are the host's.
 
@@ -18,7 +19,9 @@ use tonic::Status;
 
 use crate::{
     export::{self, Chunks},
-    source::BackupSource,
+    provenance::{Consistency, Origin, Provenance, Wanted},
+    source::{BackupSource, BackupView},
+    wire,
 };
 
 /// How many exports run at once. Each keeps a thread for as long as its client takes, and threads that may block are few.
@@ -37,18 +40,47 @@ impl<S: BackupSource> BackupService<S> {
         BackupService { source, room: Arc::new(Semaphore::new(MAX_EXPORTS)), shutdown }
     }
 
-    /// Answers `Export` (no `chunk_size`) and `ExportV1`: the whole store as of now, `chunk_size` lines to a message at the most.
+    /// Answers `ExportV1`, and `Export` as an `ExportV1` that asks for nothing special: the whole store as of now.
     ///
     /// # Errors
     ///
-    /// RESOURCE_EXHAUSTED while sixteen others run; what the source could not pin.
-    pub async fn export(&self, chunk_size: Option<u64>) -> Result<ExportStream, Status> {
+    /// What is asked for and not served; RESOURCE_EXHAUSTED while sixteen others run; UNAVAILABLE for an export that has to be
+    /// linearizable and is not confirmed; what the source could not pin.
+    pub async fn export(&self, request: &pb::ExportRequest) -> Result<ExportStream, Status> {
+        if request.with_history {
+            return Err(no_history());
+        }
+        let wanted = wire::wanted(request.consistency).map_err(|error| Status::invalid_argument(error.to_string()))?;
         let place = self.room.clone().try_acquire_owned().map_err(|_| too_many())?;
-        let pinned = self.shutdown.run_until_cancelled(self.source.pin()).await;
-        let view = pinned.ok_or_else(shutting_down)?.map_err(|error| status(&error))?;
-        let chunks = export::chunks(view, chunk_size.unwrap_or(export::DEFAULT_CHUNK_LINES));
+        let pinned = self.shutdown.run_until_cancelled(self.pin(wanted)).await;
+        let (view, provenance) = pinned.ok_or_else(shutting_down)??;
+        let chunks = export::chunks(view, request.chunk_size.unwrap_or(export::DEFAULT_CHUNK_LINES));
         let shutdown = Box::pin(self.shutdown.clone().cancelled_owned());
-        Ok(ExportStream { running: Some((chunks, place)), shutdown })
+        Ok(ExportStream { running: Some((chunks, place)), provenance: Some(provenance.into()), shutdown })
+    }
+
+    /// A view that includes what is wanted, or, where that may be, what there is. What is confirmed is applied before the view
+    /// is pinned, so the view includes it.
+    async fn pin(&self, wanted: Wanted) -> Result<(S::View, Provenance), Status> {
+        let confirmed = match wanted {
+            Wanted::Local => {
+                self.source.settle().await;
+                None
+            }
+            Wanted::Linearizable | Wanted::Auto => Some(self.source.confirm().await),
+        };
+        let view = self.source.pin().await.map_err(|error| status(&error))?;
+        let origin = view.origin();
+        let (consistency, fallback) = match confirmed {
+            None => (Consistency::Local, None),
+            Some(Ok(())) => (Consistency::Linearizable, None),
+            Some(Err(error)) if wanted == Wanted::Linearizable => return Err(unconfirmed(&error, &origin)),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "exporting what this node has applied, which may not be all that was acknowledged");
+                (Consistency::Local, Some(error.to_string()))
+            }
+        };
+        Ok((view, Provenance { origin, consistency, fallback }))
     }
 }
 
@@ -56,6 +88,8 @@ impl<S: BackupSource> BackupService<S> {
 pub struct ExportStream {
     /// With its place among the exports that may run; `None` once the stream has ended.
     running: Option<(Chunks, OwnedSemaphorePermit)>,
+    /// Until the first chunk takes it along.
+    provenance: Option<pb::Provenance>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
@@ -76,8 +110,24 @@ impl Stream for ExportStream {
         if !matches!(item, Some(Ok(_))) {
             this.running = None;
         }
-        Poll::Ready(item.map(|lines| lines.map(|data| pb::ExportedChunk { data })))
+        Poll::Ready(item.map(|lines| lines.map(|data| pb::ExportedChunk { data, provenance: this.provenance.take() })))
     }
+}
+
+fn no_history() -> Status {
+    Status::unimplemented(
+        "with_history is not served: this version exports the state of one moment, and the log that is left; ask without it",
+    )
+}
+
+fn unconfirmed(error: &io::Error, origin: &Origin) -> Status {
+    let applied = match origin.last_applied {
+        Some(log_id) => format!("what this node has applied, up to {log_id},"),
+        None => "the log of this node, which has applied nothing yet,".to_owned(),
+    };
+    Status::unavailable(format!(
+        "no linearizable export: {error}; --consistency local exports {applied} and may miss acknowledged writes"
+    ))
 }
 
 fn too_many() -> Status {
@@ -108,76 +158,178 @@ mod tests {
     use super::*;
     use crate::export::testing::{FakeView, eventually};
 
-    /// Gives each view once.
-    struct FakeSource(Mutex<Vec<FakeView>>);
+    /// Gives each view once, and notes what it is asked for.
+    #[derive(Default)]
+    struct FakeSource {
+        views: Mutex<Vec<FakeView>>,
+        /// Why no leader confirms anything.
+        leaderless: Option<&'static str>,
+        asked: Mutex<Vec<&'static str>>,
+    }
+
+    impl FakeSource {
+        fn of(views: impl IntoIterator<Item = FakeView>) -> FakeSource {
+            FakeSource { views: Mutex::new(views.into_iter().collect()), ..FakeSource::default() }
+        }
+
+        fn note(&self, call: &'static str) {
+            self.asked.lock().unwrap().push(call);
+        }
+    }
 
     impl BackupSource for FakeSource {
         type View = FakeView;
 
+        async fn confirm(&self) -> io::Result<()> {
+            self.note("confirm");
+            self.leaderless.map_or(Ok(()), |reason| Err(io::Error::other(reason)))
+        }
+
+        async fn settle(&self) {
+            self.note("settle");
+        }
+
         async fn pin(&self) -> io::Result<FakeView> {
-            self.0.lock().unwrap().pop().ok_or_else(|| io::Error::other("no view"))
+            self.note("pin");
+            self.views.lock().unwrap().pop().ok_or_else(|| io::Error::other("no view"))
         }
     }
 
-    fn service(view: Option<FakeView>) -> (BackupService<FakeSource>, CancellationToken) {
+    fn service(source: FakeSource) -> (BackupService<FakeSource>, CancellationToken) {
         let shutdown = CancellationToken::new();
-        (BackupService::new(Arc::new(FakeSource(Mutex::new(view.into_iter().collect()))), shutdown.clone()), shutdown)
+        (BackupService::new(Arc::new(source), shutdown.clone()), shutdown)
+    }
+
+    fn lines(chunk_size: Option<u64>) -> pb::ExportRequest {
+        pb::ExportRequest { chunk_size, ..pb::ExportRequest::default() }
+    }
+
+    fn consistent(consistency: pb::Consistency) -> pb::ExportRequest {
+        pb::ExportRequest { consistency: consistency.into(), ..pb::ExportRequest::default() }
+    }
+
+    fn refusal(result: Result<ExportStream, Status>) -> (Code, String) {
+        let status = result.err().unwrap();
+        (status.code(), status.message().to_owned())
     }
 
     #[tokio::test]
     async fn an_export_is_the_lines_of_the_view() {
         for (chunk_size, expected) in [(None, vec![10]), (Some(0), vec![10]), (Some(4), vec![4, 4, 2])] {
-            let (service, _) = service(Some(FakeView::sample()));
-            let stream = service.export(chunk_size).await.unwrap();
+            let (service, _) = service(FakeSource::of([FakeView::sample()]));
+            let stream = service.export(&lines(chunk_size)).await.unwrap();
             let sizes: Vec<usize> = stream.map(|chunk| chunk.unwrap().data.len()).collect().await;
             assert_eq!(sizes, expected);
         }
     }
 
     #[tokio::test]
+    async fn what_is_asked_for_decides_who_is_asked_before_the_view_is_pinned() {
+        use pb::Consistency::{Auto, Linearizable, Local};
+        // (asked for, leader, calls, what it was, why not)
+        for (asked, leaderless, calls, consistency, fallback) in [
+            (Local, None, ["settle", "pin"], Local, ""),
+            (Local, Some("no leader"), ["settle", "pin"], Local, ""),
+            (Linearizable, None, ["confirm", "pin"], Linearizable, ""),
+            (Auto, None, ["confirm", "pin"], Linearizable, ""),
+            (Auto, Some("no leader"), ["confirm", "pin"], Local, "no leader"),
+        ] {
+            let (service, _) = service(FakeSource { leaderless, ..FakeSource::of([FakeView::sample()]) });
+            let mut stream = service.export(&consistent(asked)).await.unwrap();
+            assert_eq!(*service.source.asked.lock().unwrap(), calls, "{asked:?}, {leaderless:?}");
+            let provenance = stream.next().await.unwrap().unwrap().provenance.unwrap();
+            assert_eq!(provenance.consistency(), consistency, "{asked:?}, {leaderless:?}");
+            assert_eq!(provenance.fallback, fallback, "{asked:?}, {leaderless:?}");
+            let id = pb::provenance::LogId { term: 1, node_id: 1, index: 2 };
+            assert_eq!(
+                (provenance.node_id, provenance.last_applied, provenance.committed),
+                (Some(1), Some(id), Some(id))
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_first_chunk_says_where_the_export_comes_from() {
+        let (service, _) = service(FakeSource::of([FakeView::sample()]));
+        let stream = service.export(&lines(Some(4))).await.unwrap();
+        let with: Vec<bool> = stream.map(|chunk| chunk.unwrap().provenance.is_some()).collect().await;
+        assert_eq!(with, [true, false, false]);
+    }
+
+    #[tokio::test]
+    async fn without_a_leader_nothing_passes_for_linearizable_and_what_there_is_is_told() {
+        let view = FakeView::sample();
+        let released = view.released();
+        let (service, _) = service(FakeSource { leaderless: Some("nobody leads"), ..FakeSource::of([view]) });
+        let (code, message) = refusal(service.export(&consistent(pb::Consistency::Linearizable)).await);
+        assert_eq!(code, Code::Unavailable);
+        assert_eq!(
+            message,
+            "no linearizable export: nobody leads; --consistency local exports what this node has applied, up to T1-N1.2, and \
+             may miss acknowledged writes"
+        );
+        assert!(released());
+    }
+
+    #[tokio::test]
+    async fn what_this_version_does_not_serve_is_refused_before_anybody_is_asked() {
+        let history = pb::ExportRequest { with_history: true, ..pb::ExportRequest::default() };
+        let unknown = pb::ExportRequest { consistency: 3, ..pb::ExportRequest::default() };
+        for (request, expected, words) in [
+            (history, Code::Unimplemented, "with_history is not served"),
+            (unknown, Code::InvalidArgument, "ExportRequest.consistency is 3"),
+        ] {
+            let (service, _) = service(FakeSource::of([FakeView::sample()]));
+            let (code, message) = refusal(service.export(&request).await);
+            assert_eq!(code, expected);
+            assert!(message.starts_with(words), "{message}");
+            assert!(service.source.asked.lock().unwrap().is_empty());
+        }
+    }
+
+    #[tokio::test]
     async fn errors_become_a_status() {
-        let (nothing, _) = service(None);
-        assert_eq!(nothing.export(None).await.err().unwrap().code(), Code::Internal);
+        let (nothing, _) = service(FakeSource::default());
+        assert_eq!(refusal(nothing.export(&lines(None)).await).0, Code::Internal);
 
         let mut view = FakeView::sample();
         view.fail_after = Some(1);
-        let (failing, _) = service(Some(view));
-        let chunks: Vec<_> = failing.export(None).await.unwrap().collect().await;
+        let (failing, _) = service(FakeSource::of([view]));
+        let chunks: Vec<_> = failing.export(&lines(None)).await.unwrap().collect().await;
         let last = chunks.last().unwrap().as_ref().unwrap_err();
         assert_eq!((last.code(), last.message()), (Code::Internal, "the export failed: disk gone"));
     }
 
+    fn endless() -> FakeView {
+        let mut view = FakeView::sample();
+        view.endless = true;
+        view
+    }
+
     #[tokio::test]
     async fn no_more_exports_run_than_there_are_threads_for() {
-        let endless = || {
-            let mut view = FakeView::sample();
-            view.endless = true;
-            view
-        };
-        let views = (0..=MAX_EXPORTS).map(|_| endless()).collect();
-        let service = BackupService::new(Arc::new(FakeSource(Mutex::new(views))), CancellationToken::new());
+        let (service, _) = service(FakeSource::of((0..=MAX_EXPORTS).map(|_| endless())));
         let mut running = Vec::new();
         for _ in 0..MAX_EXPORTS {
-            running.push(service.export(None).await.unwrap());
+            running.push(service.export(&lines(None)).await.unwrap());
         }
-        assert_eq!(service.export(None).await.err().unwrap().code(), Code::ResourceExhausted);
+        assert_eq!(refusal(service.export(&lines(None)).await).0, Code::ResourceExhausted);
         // One that is dropped makes room.
         running.pop();
-        service.export(None).await.unwrap();
+        service.export(&lines(None)).await.unwrap();
     }
 
     #[tokio::test]
     async fn shutdown_ends_a_stream_with_an_error_and_releases_the_view() {
-        let mut view = FakeView::sample();
-        view.endless = true;
+        let view = endless();
         let released = view.released();
-        let (service, shutdown) = service(Some(view));
-        let mut stream = service.export(Some(1)).await.unwrap();
+        let (service, shutdown) = service(FakeSource::of([view]));
+        let mut stream = service.export(&lines(Some(1))).await.unwrap();
         stream.next().await.unwrap().unwrap();
         shutdown.cancel();
         assert_eq!(stream.next().await.unwrap().unwrap_err().code(), Code::Unavailable);
         assert!(stream.next().await.is_none());
         eventually(&released).await;
-        assert_eq!(service.export(None).await.err().unwrap().code(), Code::Unavailable);
+        assert_eq!(refusal(service.export(&lines(None)).await).0, Code::Unavailable);
     }
 }

@@ -82,7 +82,7 @@ impl Client {
     }
 
     async fn export(&mut self) -> Vec<String> {
-        let request = self.with_token(pb::ExportRequest { chunk_size: Some(10) });
+        let request = self.with_token(pb::ExportRequest { chunk_size: Some(10), ..Default::default() });
         let mut chunks = self.rpc.export_v1(request).await.unwrap().into_inner();
         let mut lines = Vec::new();
         while let Some(chunk) = chunks.message().await.unwrap() {

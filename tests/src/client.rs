@@ -105,7 +105,7 @@ impl Client {
     /// Begins an export: by `ExportV1`, or by `Export` when no size of a chunk is given.
     pub async fn export(&mut self, chunk_size: Option<u64>) -> Result<Streaming<pb::ExportedChunk>, Status> {
         let chunks = match chunk_size {
-            Some(_) => self.rpc.export_v1(self.request(pb::ExportRequest { chunk_size })).await,
+            Some(_) => self.rpc.export_v1(self.request(pb::ExportRequest { chunk_size, ..Default::default() })).await,
             None => self.rpc.export(self.request(pb::Empty {})).await,
         };
         chunks.map(tonic::Response::into_inner)

@@ -5,6 +5,7 @@ mod bad_folders;
 mod chunks;
 mod compaction;
 mod config;
+mod consistency;
 mod crash;
 mod export_file;
 mod export_interrupted;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    provenance::{Origin, Role},
     record::{HardState, LeaderId, LogEntry, LogId, Payload, SeqV, StateRecord, Vote},
     source::BackupView,
 };
@@ -83,6 +84,15 @@ impl FakeView {
 }
 
 impl BackupView for FakeView {
+    fn origin(&self) -> Origin {
+        let HardState { node_id, committed, .. } = self.hard_state;
+        let last_applied = self.state.iter().find_map(|record| match record {
+            StateRecord::LastApplied(log_id) => Some(*log_id),
+            _ => None,
+        });
+        Origin { cluster_id: None, node_id, role: Some(Role::Follower), last_applied, committed, tail: 0 }
+    }
+
     fn hard_state(&self) -> io::Result<HardState> {
         Ok(self.hard_state.clone())
     }

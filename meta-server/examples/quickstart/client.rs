@@ -72,7 +72,7 @@ impl Client {
 
     /// Writes an export into `file`; returns its lines.
     pub async fn export_to(&self, mut file: BackupFile) -> anyhow::Result<u64> {
-        let request = pb::ExportRequest { chunk_size: Some(1000) };
+        let request = pb::ExportRequest { chunk_size: Some(1000), ..Default::default() };
         let mut chunks = self.rpc.clone().export_v1(request).await?.into_inner();
         let mut lines = 0;
         while let Some(chunk) = chunks.message().await.context("the export broke off")? {

@@ -8,4 +8,4 @@ pub mod source;
 pub mod target;
 #[cfg(test)]
 mod tests;
-mod view;
+pub mod view;

@@ -9,6 +9,7 @@ use std::{
 };
 
 use backup_plugin::{
+    provenance::Origin,
     record::{HardState, LogEntry, StateRecord},
     source::BackupView,
 };
@@ -27,7 +28,6 @@ use crate::{
 pub struct OfflineBackup {
     // Dropped in this order: readers first, then the lock.
     view: StoreView,
-    beyond_commit: u64,
     _dir: RaftDir,
 }
 
@@ -68,13 +68,23 @@ impl OfflineBackup {
 
         let applied = state.last_applied();
         let known = applied.map_or(0, |id| id.index + 1);
-        let beyond_commit = last_log.map_or(0, |id| (id.index + 1).saturating_sub(known));
+        // A faithful restore of a file that says null says null again.
+        let committed = committed.and(applied);
+        let origin = Origin {
+            cluster_id: raft.cluster_id,
+            node_id: raft.node_id,
+            role: None,
+            last_applied: applied,
+            committed,
+            // They may have been acknowledged, so they are exported.
+            tail: last_log.map_or(0, |id| (id.index + 1).saturating_sub(known)),
+        };
         let view = StoreView {
+            origin,
             hard_state: HardState {
                 node_id: raft.node_id,
                 vote: raft.vote.map(convert::record_vote),
-                // A faithful restore of a file that says null says null again.
-                committed: committed.and(applied),
+                committed,
                 purged: raft.purged.map(types::record_log_id),
             },
             last_index: last_log.map(|id| id.index),
@@ -82,16 +92,15 @@ impl OfflineBackup {
             log,
             hold: None,
         };
-        Ok(OfflineBackup { view, beyond_commit, _dir: dir })
-    }
-
-    /// Log entries above the last one that is known to be committed. They may have been acknowledged, so they are exported.
-    pub fn entries_beyond_commit(&self) -> u64 {
-        self.beyond_commit
+        Ok(OfflineBackup { view, _dir: dir })
     }
 }
 
 impl BackupView for OfflineBackup {
+    fn origin(&self) -> Origin {
+        self.view.origin()
+    }
+
     fn hard_state(&self) -> io::Result<HardState> {
         self.view.hard_state()
     }

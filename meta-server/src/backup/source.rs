@@ -1,12 +1,12 @@
-//! Exports from a node that serves: pins what it has applied, while writes go on. One that has applied nothing, because it
-//! was restored from a log alone and has no leader yet, gives its whole log.
+//! Pins the store of a node that serves: what it has applied, while writes go on. One that has applied nothing, because it
+//! was restored from a log alone and has no leader yet, gives its whole log. Knows nothing of other nodes.
 
-use std::{
-    io,
-    time::{Duration, Instant},
+use std::time::{Duration, Instant};
+
+use backup_plugin::{
+    provenance::{Origin, Role},
+    record::HardState,
 };
-
-use backup_plugin::{record::HardState, source::BackupSource};
 
 use super::{
     pins::PinRegistry,
@@ -20,40 +20,48 @@ use crate::{
 
 /// The store of a running node.
 #[derive(Clone)]
-pub struct NodeSource {
+pub struct StoreSource {
     log: LogDb,
     state: StateMachine,
     pins: PinRegistry,
     limit: Duration,
 }
 
-impl NodeSource {
+impl StoreSource {
     /// `limit`: how long one export may hold the log.
     pub fn new(log: LogDb, state: StateMachine, pins: PinRegistry, limit: Duration) -> Self {
-        NodeSource { log, state, pins, limit }
+        StoreSource { log, state, pins, limit }
     }
-}
 
-impl BackupSource for NodeSource {
-    type View = StoreView;
-
-    async fn pin(&self) -> io::Result<StoreView> {
+    /// Pins what is applied at this moment. `role` is what the node is to its cluster.
+    pub fn pin(&self, role: Option<Role>) -> StoreView {
         // The pin comes first: from here on nothing above `purged` can go.
         let pin = self.pins.pin();
         let state = self.state.view();
         let raft = self.log.state();
         let purged = raft.purged.max(pin.purging()).map(types::record_log_id);
         let applied = state.last_applied();
-        // With nothing applied the log tells the whole of the node. Nothing in it is known to be committed, so all of it travels.
+        // With nothing applied the log tells the whole of the node. What of it is committed may not be known, so all of it travels.
         let last = applied.or_else(|| self.log.last_log_id().map(types::record_log_id));
-        Ok(StoreView {
+        let committed = applied.or(raft.committed.map(types::record_log_id));
+        let last_index = last.map(|id| id.index);
+        let origin = Origin {
+            cluster_id: raft.cluster_id,
+            node_id: raft.node_id,
+            role,
+            last_applied: applied,
+            committed,
+            tail: last_index.map_or(0, |last| (last + 1).saturating_sub(committed.map_or(0, |id| id.index + 1))),
+        };
+        StoreView {
             hard_state: HardState {
                 node_id: raft.node_id,
                 vote: raft.vote.map(convert::record_vote),
-                committed: applied.or(raft.committed.map(types::record_log_id)),
+                committed,
                 purged,
             },
-            last_index: last.map(|id| id.index),
+            origin,
+            last_index,
             state,
             log: self.log.clone(),
             hold: Some(Hold {
@@ -61,6 +69,6 @@ impl BackupSource for NodeSource {
                 until: Instant::now() + self.limit,
                 limit_text: format!("{} s", self.limit.as_secs()),
             }),
-        })
+        }
     }
 }

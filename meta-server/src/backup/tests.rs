@@ -6,12 +6,12 @@ use backup_plugin::{
     cluster::MemberList,
     export,
     import::{self, ImportOptions},
-    source::BackupSource as _,
+    source::BackupView as _,
 };
 
 use super::{
     offline::{OfflineBackup, PrivateCopy},
-    source::NodeSource,
+    source::StoreSource,
     target::StoreTarget,
 };
 use crate::{command::fixtures, state::StateOptions, store::Store};
@@ -87,8 +87,8 @@ fn a_tail_is_applied_from_a_state_and_from_nothing() {
     }
 }
 
-#[tokio::test]
-async fn a_node_that_has_applied_nothing_exports_its_whole_log() {
+#[test]
+fn a_node_that_has_applied_nothing_exports_its_whole_log() {
     let dir = tempfile::tempdir().unwrap();
     let text: String = fixtures::text("v004-tail.ndjson")
         .lines()
@@ -100,9 +100,10 @@ async fn a_node_that_has_applied_nothing_exports_its_whole_log() {
 
     let store = Store::open(dir.path(), StateOptions::default()).unwrap();
     let (log, state) = (store.log.clone(), store.state.clone());
-    let source = NodeSource::new(log, state, store.pins().clone(), Duration::from_secs(60));
-    let view = source.pin().await.unwrap();
-    assert_eq!(store.state.view().last_applied(), None);
+    let source = StoreSource::new(log, state, store.pins().clone(), Duration::from_secs(60));
+    let view = source.pin(None);
+    let origin = view.origin();
+    assert_eq!((origin.last_applied, origin.committed, origin.tail), (None, None, 126));
     let online: Vec<_> = export::lines(&view).unwrap().map(Result::unwrap).collect();
     store.log.close().unwrap();
     drop((view, source, store));

@@ -3,6 +3,7 @@
 use std::{io, time::Instant};
 
 use backup_plugin::{
+    provenance::Origin,
     record::{HardState, LogEntry, StateRecord},
     source::BackupView,
 };
@@ -11,6 +12,7 @@ use super::pins::Pin;
 use crate::{log::LogDb, raft::convert, state::View};
 
 pub struct StoreView {
+    pub(super) origin: Origin,
     pub(super) hard_state: HardState,
     pub(super) state: View,
     pub(super) log: LogDb,
@@ -27,6 +29,10 @@ pub(super) struct Hold {
 }
 
 impl BackupView for StoreView {
+    fn origin(&self) -> Origin {
+        self.origin.clone()
+    }
+
     fn hard_state(&self) -> io::Result<HardState> {
         Ok(self.hard_state.clone())
     }

@@ -6,6 +6,7 @@ use std::{error::Error, time::Duration};
 
 use backup_plugin::{
     export::MAX_LINE_BYTES,
+    provenance::{Consistency, Provenance, Wanted},
     record::{self, EndpointError, SeqV},
 };
 use meta_proto::{
@@ -48,6 +49,13 @@ pub enum ClientError {
     Refused { address: String, call: &'static str, reason: String },
     #[error("{address} answered {call} with {what}, which this tool cannot read: is it a databend-meta server?")]
     Unreadable { address: String, call: &'static str, what: String },
+    #[error(
+        "{address} does not know --consistency, as Databend's servers do not: what it exports may miss acknowledged writes; \
+         --consistency auto takes what it gives"
+    )]
+    NoConsistency { address: String },
+    #[error("{address} was asked for a linearizable export, and sent one that is {found}")]
+    NotLinearizable { address: String, found: Consistency },
     /// Sending it again may do it twice.
     #[error("the outcome is unknown: the write may have taken effect")]
     OutcomeUnknown { source: Box<ClientError> },
@@ -69,7 +77,11 @@ impl ClientError {
                             | Code::Unimplemented
                     )
             }
-            Self::Address { .. } | Self::Connect { .. } | Self::Refused { .. } => true,
+            Self::Address { .. }
+            | Self::Connect { .. }
+            | Self::Refused { .. }
+            | Self::NoConsistency { .. }
+            | Self::NotLinearizable { .. } => true,
             Self::Silent { .. } | Self::Unreadable { .. } | Self::OutcomeUnknown { .. } => false,
         }
     }
@@ -107,17 +119,44 @@ impl Client {
         Ok(MetadataValue::from_bytes(&reply.payload))
     }
 
-    /// Asks for an export: `ExportV1`, or `Export` of a server that is too old for it.
-    pub(super) async fn export(&self, chunk_size: Option<u64>) -> Result<ExportedLines<'_>, ClientError> {
+    /// Asks for an export: `ExportV1`, or `Export` of a server that is too old for it. Waits for its first lines, so that what
+    /// is not `wanted` is refused before any of it is taken.
+    pub(super) async fn export(
+        &self,
+        chunk_size: Option<u64>,
+        wanted: Wanted,
+    ) -> Result<ExportedLines<'_>, ClientError> {
         let mut rpc = self.rpc.clone();
-        let first = self.bounded("ExportV1", rpc.export_v1(self.request(pb::ExportRequest { chunk_size }))).await;
-        let chunks = match first {
+        let consistency = pb::Consistency::from(wanted).into();
+        let request = pb::ExportRequest { chunk_size, consistency, with_history: false };
+        let answer = self.bounded("ExportV1", rpc.export_v1(self.request(request))).await;
+        let mut chunks = match answer {
             Err(ClientError::Failed { status, .. }) if status.code() == Code::Unimplemented => {
                 self.bounded("Export", rpc.export(self.request(pb::Empty {}))).await?
             }
             other => other?,
         };
-        Ok(ExportedLines { client: self, chunks })
+        let Some(first) = self.next_chunk(&mut chunks).await? else {
+            return Ok(ExportedLines { client: self, first: None, chunks, provenance: None });
+        };
+        let provenance = first.provenance.map(Provenance::try_from).transpose();
+        let provenance = provenance.map_err(|error| self.unreadable("ExportV1", &error.to_string()))?;
+        let found = provenance.as_ref().map(|provenance| provenance.consistency);
+        let address = || self.address.clone();
+        match (wanted, found) {
+            (Wanted::Linearizable, None) => Err(ClientError::NoConsistency { address: address() }),
+            (Wanted::Linearizable, Some(found)) if found != Consistency::Linearizable => {
+                Err(ClientError::NotLinearizable { address: address(), found })
+            }
+            _ => Ok(ExportedLines { client: self, first: Some(first.data), chunks, provenance }),
+        }
+    }
+
+    async fn next_chunk(
+        &self,
+        chunks: &mut Streaming<pb::ExportedChunk>,
+    ) -> Result<Option<pb::ExportedChunk>, ClientError> {
+        self.bounded("the export", async { chunks.message().await.map(Response::new) }).await
     }
 
     pub(super) async fn status(&self) -> Result<pb::ClusterStatus, ClientError> {
@@ -186,14 +225,23 @@ impl Client {
 /// An export on its way here.
 pub(super) struct ExportedLines<'a> {
     client: &'a Client,
+    first: Option<Vec<String>>,
     chunks: Streaming<pb::ExportedChunk>,
+    provenance: Option<Provenance>,
 }
 
 impl ExportedLines<'_> {
+    /// `None` where the server does not say.
+    pub(super) fn provenance(&self) -> Option<&Provenance> {
+        self.provenance.as_ref()
+    }
+
     /// The next lines; `None` only when the server said that these were all.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<String>>, ClientError> {
-        let chunks = &mut self.chunks;
-        let chunk = self.client.bounded("the export", async { chunks.message().await.map(Response::new) }).await?;
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let chunk = self.client.next_chunk(&mut self.chunks).await?;
         Ok(chunk.map(|chunk| chunk.data))
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Export {
 pub(super) struct FakeServer {
     pub(super) export: Export,
     pub(super) export_v1: Export,
+    /// What comes with the first chunk of an `ExportV1`.
+    pub(super) provenance: Option<pb::Provenance>,
     /// The reply to any `KvApi`; `None`: there never is one.
     pub(super) kv_api: Option<Result<pb::RaftReply, Status>>,
     /// The one item of any `KvReadV1`.
@@ -36,6 +38,7 @@ impl FakeServer {
         FakeServer {
             export: Export::Unimplemented,
             export_v1,
+            provenance: None,
             kv_api: Some(Ok(pb::RaftReply::default())),
             kv_read_v1: pb::StreamItem::default(),
         }
@@ -57,8 +60,11 @@ fn check_token<T>(request: &Request<T>) -> Result<(), Status> {
     if token.is_some_and(|token| token == TOKEN) { Ok(()) } else { Err(Status::unauthenticated("no token")) }
 }
 
-fn answer(export: Export) -> Result<Response<Answer<pb::ExportedChunk>>, Status> {
-    let chunk = |data| Ok(pb::ExportedChunk { data });
+fn answer(
+    export: Export,
+    mut provenance: Option<pb::Provenance>,
+) -> Result<Response<Answer<pb::ExportedChunk>>, Status> {
+    let mut chunk = |data| Ok(pb::ExportedChunk { data, provenance: provenance.take() });
     Ok(Response::new(match export {
         Export::Unimplemented => return Err(Status::unimplemented("no such method")),
         Export::Chunks(chunks, end) => {
@@ -86,12 +92,12 @@ impl MetaService for FakeServer {
 
     async fn export(&self, request: Request<pb::Empty>) -> Result<Response<Self::ExportStream>, Status> {
         check_token(&request)?;
-        answer(self.export.clone())
+        answer(self.export.clone(), None)
     }
 
     async fn export_v1(&self, request: Request<pb::ExportRequest>) -> Result<Response<Self::ExportV1Stream>, Status> {
         check_token(&request)?;
-        answer(self.export_v1.clone())
+        answer(self.export_v1.clone(), self.provenance.clone())
     }
 
     async fn kv_api(&self, request: Request<pb::RaftRequest>) -> Result<Response<pb::RaftReply>, Status> {

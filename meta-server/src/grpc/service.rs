@@ -16,9 +16,8 @@ use super::{
 };
 use crate::{
     apply::Applied,
-    backup::source::NodeSource,
     command::{Command, Transaction},
-    node::{MetaNode, now_ms},
+    node::{MetaNode, NodeSource, now_ms},
 };
 
 /// The service of one node.
@@ -31,17 +30,8 @@ pub struct MetaApi {
 
 impl MetaApi {
     pub fn new(node: Arc<MetaNode>, gate: Gate, end_streams: CancellationToken) -> Self {
-        let backups = BackupService::new(Arc::new(node.backup_source()), end_streams.clone());
+        let backups = BackupService::new(Arc::new(NodeSource::new(node.clone())), end_streams.clone());
         Self { node, gate, backups, end_streams }
-    }
-
-    /// An export that includes every write that was acknowledged before it was asked for. Without a leader, which is when a backup is
-    /// needed most, it is of what this node has applied.
-    async fn export_fresh(&self, chunk_size: Option<u64>) -> Result<ExportStream, Status> {
-        if let Err(error) = self.node.linearizable_view().await {
-            tracing::warn!(%error, "exporting what this node has applied, which may not be all that was acknowledged");
-        }
-        self.backups.export(chunk_size).await
     }
 }
 
@@ -118,10 +108,10 @@ impl MetaService for MetaApi {
     }
 
     async fn export(&self, _request: Request<pb::Empty>) -> Result<Response<Self::ExportStream>, Status> {
-        Ok(Response::new(self.export_fresh(None).await?))
+        Ok(Response::new(self.backups.export(&pb::ExportRequest::default()).await?))
     }
 
     async fn export_v1(&self, request: Request<pb::ExportRequest>) -> Result<Response<Self::ExportV1Stream>, Status> {
-        Ok(Response::new(self.export_fresh(request.get_ref().chunk_size).await?))
+        Ok(Response::new(self.backups.export(request.get_ref()).await?))
     }
 }

@@ -5,6 +5,7 @@ mod election;
 mod error;
 mod handover;
 mod leadership;
+mod source;
 mod start;
 mod status;
 mod upkeep;
@@ -24,11 +25,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use self::{
     error::{NodeError, StartError},
     leadership::Leadership,
+    source::NodeSource,
     status::{DisplayNode, NodeStatus, RaftLogStatus},
 };
 use crate::{
     apply::Applied,
-    backup::source::NodeSource,
     command::{Command, Limits, LogCommand},
     raft::{
         guard::Guard,
@@ -122,12 +123,6 @@ impl MetaNode {
     /// Who may talk to this node.
     pub fn guard(&self) -> &Guard {
         &self.guard
-    }
-
-    /// This node as the backup plugin reads it.
-    pub fn backup_source(&self) -> NodeSource {
-        let Store { log, state, .. } = &self.store;
-        NodeSource::new(log.clone(), state.clone(), self.store.pins().clone(), self.export_pin_limit)
     }
 
     /// Builds a new base of what is applied, one at a time, and returns once it is on disk. Raft is told of it in the

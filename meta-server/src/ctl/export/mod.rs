@@ -1,23 +1,29 @@
 //! `databend-metactl export`: makes a backup, of a running server or of the folder of a stopped one.
 //!
-//! Both ways end in the same sink, so a file appears whole or not at all whichever it was.
+//! Both ways end in the same sink, so a file appears whole or not at all whichever it was. What is said of the result is
+//! `report`'s.
+
+mod report;
 
 use std::{
     ffi::OsString,
-    fmt::Write,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use backup_plugin::export::{self, ExportSummary};
-use clap::Args;
-use serde::Serialize;
+use backup_plugin::{
+    export::{self, ExportSummary},
+    provenance::{Consistency, Provenance, Wanted},
+    source::BackupView as _,
+};
+use clap::{Args, ValueEnum};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::spawn_blocking,
 };
 use tokio_stream::StreamExt;
 
+use self::report::{Exported, loud, warning};
 use super::{
     Common, CtlError, Server, block_on,
     client::Client,
@@ -33,6 +39,9 @@ const EXAMPLES: &str = "\
 Examples:
   Back up a running cluster, through any of its members:
     databend-metactl export --grpc-api-address 127.0.0.1:9191 backup.ndjson
+
+  Refuse a backup that may miss acknowledged writes:
+    databend-metactl export --consistency linearizable backup.ndjson
 
   Back up the folder of a stopped server:
     databend-metactl export --raft-dir /var/lib/databend-meta backup.ndjson
@@ -62,22 +71,33 @@ pub(super) struct ExportArgs {
     /// Lines in a message, at the most; the server bounds its bytes as well
     #[arg(long, value_name = "LINES")]
     chunk_size: Option<u64>,
+    /// What a backup of a running server has to include. A --timeout below 5 s ends before auto can fall back
+    #[arg(long, value_enum, value_name = "HOW", default_value = "auto", conflicts_with = "raft_dir")]
+    consistency: HowConsistent,
     /// Accepted from old command lines, and ignored
     #[arg(long, hide = true)]
     id: Option<u64>,
 }
 
-/// What a backup came to.
-#[derive(Debug, Serialize)]
-struct Exported<'a> {
-    /// `None`: standard output.
-    file: Option<&'a Path>,
-    #[serde(flatten)]
-    summary: ExportSummary,
-    seconds: f64,
-    /// Of a stopped server: how many entries are above the last id that is known to be committed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    entries_beyond_commit: Option<u64>,
+/// What the operator types for [`Wanted`].
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HowConsistent {
+    /// Linearizable; or local, with a warning, where no leader answers the server within 5 s
+    Auto,
+    /// Every write that was acknowledged before the export began, whichever node is asked; fails where no leader answers
+    Linearizable,
+    /// What the node that is asked has applied, at once and without any other node; may miss acknowledged writes
+    Local,
+}
+
+impl From<HowConsistent> for Wanted {
+    fn from(how: HowConsistent) -> Wanted {
+        match how {
+            HowConsistent::Auto => Wanted::Auto,
+            HowConsistent::Linearizable => Wanted::Linearizable,
+            HowConsistent::Local => Wanted::Local,
+        }
+    }
 }
 
 pub(super) fn run(args: &ExportArgs, common: Common) -> Result<(), CtlError> {
@@ -108,20 +128,18 @@ async fn export(args: &ExportArgs, copy: Option<&PrivateCopy>, common: Common) -
     let file = file.as_deref();
     let work = async {
         match (&args.raft_dir, copy) {
-            (Some(raft_dir), Some(copy)) => {
-                from_folder(raft_dir, copy, file).await.map(|(summary, beyond)| (summary, Some(beyond)))
-            }
-            _ => from_server(args, common.timeout(), file).await.map(|summary| (summary, None)),
+            (Some(raft_dir), Some(copy)) => from_folder(raft_dir, copy, file).await,
+            _ => from_server(args, common.timeout(), file).await,
         }
     };
     // Whichever way the work ends, what it has begun is removed when it is dropped. It never blocks this thread, except for the
     // last step of a file, so that a signal is always seen.
-    let (summary, entries_beyond_commit) = tokio::select! {
+    let (summary, provenance) = tokio::select! {
         result = work => result?,
         error = interrupted() => return Err(error),
     };
 
-    let exported = Exported { file, summary, seconds: began.elapsed().as_secs_f64(), entries_beyond_commit };
+    let exported = Exported::new(file, summary, began.elapsed().as_secs_f64(), provenance);
     match (common.json, file) {
         (false, _) => note(&exported.report()),
         (true, Some(_)) => print(&json(&exported)?)?,
@@ -146,34 +164,37 @@ async fn interrupted() -> CtlError {
     }
 }
 
+/// A backup, and where it comes from; `None` where the server did not say.
+type Backup = (ExportSummary, Option<Provenance>);
+
 /// The sink is opened first: a destination that takes no backup is told of before the server works for it.
-async fn from_server(args: &ExportArgs, timeout: Duration, file: Option<&Path>) -> Result<ExportSummary, CtlError> {
+async fn from_server(args: &ExportArgs, timeout: Duration, file: Option<&Path>) -> Result<Backup, CtlError> {
     let mut sink = Sink::open(file)?;
     let client = Client::connect(&args.server.grpc_api_address, timeout).await?;
-    let mut chunks = client.export(args.chunk_size).await?;
+    let mut chunks = client.export(args.chunk_size, args.consistency.into()).await?;
+    if let Some(warning) = chunks.provenance().and_then(warning) {
+        // Already now: the stream may be long, and the operator may be able to do something about it.
+        note(&loud(&warning));
+    }
     while let Some(lines) = chunks.next().await? {
         sink = write(sink, lines, client.address()).await?;
     }
-    publish(sink, client.address())
+    let provenance = chunks.provenance().cloned();
+    Ok((publish(sink, client.address())?, provenance))
 }
 
-/// Also tells how many log entries are above the last known commit.
-async fn from_folder(
-    raft_dir: &Path,
-    copy: &PrivateCopy,
-    file: Option<&Path>,
-) -> Result<(ExportSummary, u64), CtlError> {
+async fn from_folder(raft_dir: &Path, copy: &PrivateCopy, file: Option<&Path>) -> Result<Backup, CtlError> {
     let mut sink = Sink::open(file)?;
     let from = raft_dir.display().to_string();
     let (dir, copy) = (raft_dir.to_owned(), copy.path().to_owned());
     let backup = blocking(move || OfflineBackup::open(&dir, &copy)).await??;
-    let beyond = backup.entries_beyond_commit();
+    let provenance = Provenance { origin: backup.origin(), consistency: Consistency::Offline, fallback: None };
     let mut chunks = export::chunks(backup, OFFLINE_CHUNK_LINES);
     while let Some(lines) = chunks.next().await {
         let lines = lines.map_err(|source| CtlError::ReadStore { path: raft_dir.to_owned(), source })?;
         sink = write(sink, lines, &from).await?;
     }
-    Ok((publish(sink, &from)?, beyond))
+    Ok((publish(sink, &from)?, Some(provenance)))
 }
 
 /// Writes lines on a thread of its own: a disk that is slow or a pipe that nobody reads holds up nothing else.
@@ -204,33 +225,11 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     spawn_blocking(work).await.map_err(|error| CtlError::Runtime(error.into()))
 }
 
-impl Exported<'_> {
-    fn report(&self) -> String {
-        let to = self.file.map_or("standard output".to_owned(), |file| file.display().to_string());
-        let ExportSummary { records, lines, bytes, last_applied } = &self.summary;
-        let mut text = format!("exported {lines} lines, {bytes} bytes, in {:.1} s to {to}\n", self.seconds);
-        // Writing to a String does not fail.
-        for count in records {
-            let _ = writeln!(text, "  {:<17} {:>9}", count.kind, count.lines);
-        }
-        let _ = match last_applied {
-            Some(log_id) => writeln!(text, "last applied: {log_id}"),
-            None => writeln!(text, "last applied: nothing, the log holds all there is"),
-        };
-        if let Some(beyond @ 1..) = self.entries_beyond_commit {
-            let _ = writeln!(
-                text,
-                "{beyond} log entries are above the last known commit; they may have been acknowledged, so they are in"
-            );
-        }
-        text
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use meta_proto::pb;
     use tempfile::TempDir;
     use tonic::Status;
 
@@ -247,24 +246,6 @@ mod tests {
     const VOTE: &str = r#"["raft_log",{"Vote":null}]"#;
     const SEQUENCE: &str = r#"["state_machine/0",{"Sequences":{"key":"generic-kv","value":0}}]"#;
 
-    fn exported() -> Exported<'static> {
-        let mut summary = ExportSummary::default();
-        for line in include_str!("../../../tests/fixtures/v004-tail-applied.ndjson").lines() {
-            summary.add(line).unwrap();
-        }
-        Exported { file: Some(Path::new("b.ndjson")), summary, seconds: 0.25, entries_beyond_commit: Some(3) }
-    }
-
-    #[test]
-    fn the_report_says_what_the_backup_holds() {
-        insta::assert_snapshot!(exported().report());
-    }
-
-    #[test]
-    fn the_result_as_json_is_one_object() {
-        insta::assert_snapshot!(json(&exported()).unwrap());
-    }
-
     #[tokio::test]
     async fn the_folder_of_a_stopped_server_gives_back_what_was_imported() {
         let folder = TempDir::new().unwrap();
@@ -279,8 +260,9 @@ mod tests {
         };
         import::run(&args, Again::Import, false).unwrap();
         let copy = PrivateCopy::create().unwrap();
-        let (summary, beyond) = from_folder(&raft_dir, &copy, Some(&file)).await.unwrap();
-        assert_eq!((summary, beyond), (exported().summary, 0));
+        let (summary, provenance) = from_folder(&raft_dir, &copy, Some(&file)).await.unwrap();
+        let Provenance { origin, consistency, .. } = provenance.unwrap();
+        assert_eq!((origin.tail, origin.last_applied, consistency), (0, summary.last_applied, Consistency::Offline));
         assert_eq!(fs::read_to_string(&file).unwrap(), fs::read_to_string(fixture).unwrap());
     }
 
@@ -296,7 +278,7 @@ mod tests {
     }
 
     /// Exports from `server` over an older backup; gives the result and what the file then holds.
-    async fn export_over_old(server: FakeServer) -> (Result<ExportSummary, CtlError>, String) {
+    async fn export_over_old(server: FakeServer, consistency: HowConsistent) -> (Result<Backup, CtlError>, String) {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("b");
         fs::write(&file, "old").unwrap();
@@ -306,6 +288,7 @@ mod tests {
             db: None,
             file: None,
             chunk_size: None,
+            consistency,
             id: None,
         };
         let result = from_server(&args, Duration::from_millis(500), Some(&file)).await;
@@ -321,12 +304,12 @@ mod tests {
     #[tokio::test]
     async fn what_the_server_sends_becomes_the_file() {
         let long = format!(r#"["state_machine/0",{{"GenericKV":{{"key":"{}"}}}}]"#, "k".repeat(5_000_000));
-        let (result, file) = export_over_old(FakeServer::exporting(chunks(
-            &[&[HEADER], &[r#"["raft_log",{"NodeId":1}]"#, &long]],
-            None,
-        )))
+        let (result, file) = export_over_old(
+            FakeServer::exporting(chunks(&[&[HEADER], &[r#"["raft_log",{"NodeId":1}]"#, &long]], None)),
+            HowConsistent::Auto,
+        )
         .await;
-        assert_eq!(result.unwrap().lines, 3);
+        assert_eq!(result.unwrap().0.lines, 3);
         assert_eq!(file, format!("{HEADER}\n[\"raft_log\",{{\"NodeId\":1}}]\n{long}\n"));
     }
 
@@ -334,8 +317,8 @@ mod tests {
     async fn an_older_server_is_asked_as_it_knows_it() {
         let mut server = FakeServer::exporting(Export::Unimplemented);
         server.export = chunks(&[&[HEADER, SEQUENCE]], None);
-        let (result, file) = export_over_old(server).await;
-        assert_eq!(result.unwrap().lines, 2);
+        let (result, file) = export_over_old(server, HowConsistent::Auto).await;
+        assert_eq!(result.unwrap().0.lines, 2);
         assert_eq!(file, format!("{HEADER}\n{SEQUENCE}\n"));
     }
 
@@ -350,11 +333,48 @@ mod tests {
             (Export::Stalls(vec![HEADER.to_owned()]), "did not answer the export within"),
             (Export::Unimplemented, "Export at 127.0.0.1:"),
         ] {
-            let (result, file) = export_over_old(FakeServer::exporting(export)).await;
+            let (result, file) = export_over_old(FakeServer::exporting(export), HowConsistent::Auto).await;
             let error = chain(&result.unwrap_err());
             assert!(error.contains(expected), "{error}");
             assert!(error.contains("127.0.0.1:"), "{error} does not say which server");
             assert_eq!(file, "old");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_promises_nothing_is_taken_for_what_it_is() {
+        use HowConsistent::{Auto, Linearizable, Local};
+        let linearizable = pb::Provenance { consistency: 1, ..pb::Provenance::default() };
+        let local = pb::Provenance { consistency: 0, fallback: "nobody leads".to_owned(), ..pb::Provenance::default() };
+        let garbled = pb::Provenance { consistency: 2, ..pb::Provenance::default() };
+        let unaware = "does not know --consistency";
+        // (what the server says, whether it knows ExportV1, what is wanted, what it came to)
+        for (provenance, known, wanted, expected) in [
+            (Some(linearizable), true, Linearizable, Ok(Some(Consistency::Linearizable))),
+            (Some(local.clone()), true, Auto, Ok(Some(Consistency::Local))),
+            (Some(local), true, Linearizable, Err("sent one that is local")),
+            (Some(garbled), true, Auto, Err("Provenance.consistency is 2")),
+            (None, true, Auto, Ok(None)),
+            (None, true, Local, Ok(None)),
+            (None, true, Linearizable, Err(unaware)),
+            (None, false, Auto, Ok(None)),
+            (None, false, Linearizable, Err(unaware)),
+        ] {
+            let answer = chunks(&[&[HEADER], &[SEQUENCE]], None);
+            let export_v1 = if known { answer.clone() } else { Export::Unimplemented };
+            let server = FakeServer { export: answer, provenance, ..FakeServer::exporting(export_v1) };
+            match (export_over_old(server, wanted).await, expected) {
+                ((Ok((_, found)), file), Ok(consistency)) => {
+                    assert_eq!(found.map(|found| found.consistency), consistency);
+                    assert_eq!(file, format!("{HEADER}\n{SEQUENCE}\n"));
+                }
+                ((Err(error), file), Err(words)) => {
+                    let error = chain(&error);
+                    assert!(error.contains(words) && error.contains("127.0.0.1:"), "{error}");
+                    assert_eq!(file, "old");
+                }
+                ((found, _), expected) => panic!("{wanted:?}: {found:?} is not {expected:?}"),
+            }
         }
     }
 }
