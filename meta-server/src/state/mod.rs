@@ -11,6 +11,7 @@
 mod layer;
 mod machine;
 mod merge;
+mod receive;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -26,6 +27,7 @@ use crate::base::{Base, BaseBuilder, BaseMeta, ExpireKey};
 use layer::Layer;
 pub use machine::{BaseNames, Change, StateMachine, StateOptions, base_name};
 use merge::Merge;
+pub use receive::{ReceiveError, Receiving};
 
 /// One consistent moment of the state machine. Cheap to clone; reading may block on disk.
 pub type View = Arc<State>;
