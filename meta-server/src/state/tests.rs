@@ -143,6 +143,21 @@ fn an_old_base_goes_with_its_last_view() {
 }
 
 #[test]
+fn an_old_base_stays_while_it_is_iterated() {
+    let dir = tempfile::tempdir().unwrap();
+    let (machine, _) = machine(dir.path());
+    apply(&machine, 1, &put("a", "1"));
+    machine.compact().unwrap();
+    let (records, expiries) = (machine.view().prefix(""), machine.view().expiries());
+    apply(&machine, 2, &put("b", "2"));
+    machine.compact().unwrap();
+    assert_eq!(bases(dir.path()), ["base-000002", "base-000003"]);
+    drop(expiries);
+    assert_eq!(records.map(|item| item.unwrap().0.to_string()).collect::<Vec<_>>(), ["a"]);
+    assert_eq!(bases(dir.path()), ["base-000003"]);
+}
+
+#[test]
 fn writes_during_a_compaction_stay() {
     let dir = tempfile::tempdir().unwrap();
     let (machine, _) = machine(dir.path());
