@@ -5,7 +5,7 @@ pub mod handshake;
 mod kv;
 mod service;
 mod status;
-mod streams;
+pub mod streams;
 pub mod token;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod log_store;
 pub mod network;
+pub mod snapshot;
 pub mod state_machine;
 #[cfg(test)]
 mod suite;
