@@ -3,6 +3,7 @@
 
 mod error;
 mod leadership;
+mod purge;
 mod start;
 mod status;
 mod upkeep;
