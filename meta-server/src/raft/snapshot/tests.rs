@@ -8,16 +8,26 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backup_plugin::record::{self, LeaderId, LogId, NoAddress, StateRecord};
+use backup_plugin::{
+    export,
+    import::{self, ImportOptions},
+    record::{self, LeaderId, LogId, NoAddress, StateRecord},
+};
 use futures::{StreamExt, stream};
 use meta_proto::raft::{self as pb, snapshot_chunk::Part};
+use openraft::{StorageHelper, storage::RaftLogStorage};
 use tempfile::TempDir;
 use tonic::Status;
 
 use super::{Chunks, MESSAGE_BYTES, ReceiveError, SendError, chunks, header, receive};
 use crate::{
+    backup::{
+        offline::{OfflineBackup, PrivateCopy},
+        target::StoreTarget,
+    },
     command::{Command, LogCommand, MatchSeq, MetaSpec, UpsertKv, ValueOp},
-    raft::state_machine::SnapshotOf,
+    log::testing,
+    raft::{log_store::LogStore, state_machine::SnapshotOf, types},
     state::{Change, State, StateMachine, StateOptions, View},
     store::Store,
 };
@@ -258,6 +268,48 @@ async fn a_base_that_can_not_be_read_is_not_sent_as_a_whole_one() {
     }
     assert!(!matches!(last, Some(Part::End(_))), "{last:?}");
     assert!(matches!(sending.stalled(IDLE, IDLE).await, SendError::Read(_)));
+}
+
+/// A follower that crashed after the base of a snapshot was named, and before the log behind it was purged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_before_the_log_is_purged_leaves_a_store_that_starts_from_the_snapshot() {
+    let (_leader_dir, leader) = opened();
+    let (header, messages) = messages(&filled(&leader.state, 100, 10)).await;
+    let base = types::log_id(log_id(102));
+    // Entries of the same leader, and of a later one, which lost: by Raft's order they come after the snapshot.
+    for term in [1, 5] {
+        let (dir, follower) = opened();
+        follower.log.update_state(|state| state.node_id = Some(2)).await.unwrap();
+        follower.log.append_blocking((0..50).map(|index| testing::entry(term, index, 10)).collect()).unwrap();
+        let snapshot = arrive(&follower, header.clone(), messages.clone()).await.unwrap();
+        follower.state.install(&snapshot.snapshot).unwrap();
+        drop(snapshot);
+        follower.log.close().unwrap();
+        drop(follower);
+
+        let copy = PrivateCopy::create().unwrap();
+        let backup = OfflineBackup::open(dir.path(), copy.path()).unwrap();
+        let lines: Vec<String> = export::lines(&backup).unwrap().map(Result::unwrap).collect();
+        drop(backup);
+        let restored = tempfile::tempdir().unwrap();
+        let target = StoreTarget::new(restored.path().to_owned());
+        let options = ImportOptions::new(None, None).unwrap();
+        import::run((lines.join("\n") + "\n").as_bytes(), "its backup", &target, &options, &mut |_| {}).unwrap();
+
+        for _start in 1..=2 {
+            let store = Store::open(dir.path(), StateOptions::default()).unwrap();
+            let (mut log, mut machine) = (LogStore::new(store.log.clone()), store.state.clone());
+            let state = StorageHelper::new(&mut log, &mut machine).with_id(2).get_initial_state().await.unwrap();
+            assert_eq!(RaftLogStorage::get_log_state(&mut log).await.unwrap().last_log_id, Some(base), "term {term}");
+            assert_eq!(state.snapshot_meta.last_log_id, Some(base));
+            assert_eq!((store.log.last_log_id(), store.log.purged()), (Some(base), Some(base)));
+            assert_eq!(store.log.first_index(), None);
+            store.log.close().unwrap();
+        }
+        let store = Store::open(dir.path(), StateOptions::default()).unwrap();
+        store.log.append_blocking(vec![testing::entry(6, 103, 10)]).unwrap();
+        assert_eq!(store.log.first_index(), Some(103), "the leader's next entry follows the snapshot");
+    }
 }
 
 /// Overwrites the records of a table, and leaves the rest of its file, which comes after them.
