@@ -175,7 +175,10 @@ async fn status_and_members_are_told_on_both_ports() {
 
     let status = client.rpc.get_cluster_status(pb::Empty {}).await.unwrap().into_inner();
     assert_eq!((status.id, status.state.as_str(), status.last_seq), (7, "Leader", 1));
-    assert_eq!(status.voters, [format!("id=7 raft=localhost:{} grpc={}", server.raft_address().port(), server.grpc_address())]);
+    assert_eq!(
+        status.voters,
+        [format!("id=7 raft=localhost:{} grpc={}", server.raft_address().port(), server.grpc_address())]
+    );
     assert_eq!(http_get(&server, "/v1/cluster/status").await["last_seq"], 1);
     assert_eq!(http_get(&server, "/v1/cluster/nodes").await[0]["name"], "7");
 

@@ -21,7 +21,7 @@ use crate::{
     error_chain::chain,
     raft::{convert, types},
     state::State,
-    store::{RaftDir, StoreError, check, log_folder, open_log},
+    store::{RaftDir, StoreError, check, log_folder, open_log, purge_superseded},
 };
 
 /// A stopped node's store, locked and open for reading.
@@ -55,6 +55,7 @@ impl OfflineBackup {
         let state = open().map_err(|err| damaged(&err, copy, &generation))?;
 
         check(&generation, &log, state.last_applied())?;
+        purge_superseded(&log, state.last_applied()).map_err(StoreError::io("purge the copy of", &log_dir))?;
 
         let last_log = log.last_log_id().map(types::record_log_id);
         let committed = raft.committed.map(types::record_log_id);
@@ -85,7 +86,7 @@ impl OfflineBackup {
                 node_id: raft.node_id,
                 vote: raft.vote.map(convert::record_vote),
                 committed,
-                purged: raft.purged.map(types::record_log_id),
+                purged: log.purged().map(types::record_log_id),
             },
             last_index: last_log.map(|id| id.index),
             state: Arc::new(state),

@@ -1,5 +1,6 @@
 //! What exports hold back: while one runs, the entries of the log that it will write are not purged. A purge that had to wait
-//! is no concern of later exports, so exports that overlap hold it up for as long as the longest of them, not for good.
+//! is no concern of later exports, so exports that overlap hold it up for as long as the longest of them, not for good. A snapshot
+//! on its way to another member holds the entries that follow it, so that the member can go on from it.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,7 @@ pub struct PinRegistry {
 
 #[derive(Debug, Default)]
 struct Pins {
-    /// For each export that runs, what it has no need of: the entries up to here.
+    /// For each export that runs, and each snapshot on its way, what it has no need of: the entries up to here.
     held: BTreeMap<u64, Option<LogId>>,
     next: u64,
     /// The last purge that was asked for. It may still be under way, or wait for exports.
@@ -34,11 +35,22 @@ pub struct Pin {
 impl PinRegistry {
     /// Holds the log above the last purge that was asked for.
     pub fn pin(&self) -> Pin {
+        self.hold(|purging| purging)
+    }
+
+    /// Holds the log above `log_id`, the last one of a snapshot. Keep it until the snapshot was sent, and some seconds more: then
+    /// the member that took it is known to go on from there. Where more was asked to be purged before, that may still go.
+    pub fn hold_above(&self, log_id: LogId) -> Pin {
+        self.hold(|_| Some(log_id))
+    }
+
+    /// Holds the log above what `floor` makes of the last purge that was asked for.
+    fn hold(&self, floor: impl FnOnce(Option<LogId>) -> Option<LogId>) -> Pin {
         let mut pins = self.lock();
         let number = pins.next;
         pins.next += 1;
         let purging = pins.purging;
-        pins.held.insert(number, purging);
+        pins.held.insert(number, floor(purging));
         Pin { registry: self.clone(), number, purging }
     }
 
@@ -89,6 +101,21 @@ mod tests {
         assert_eq!(registry.permit_purge(id(6)), Some(id(5)));
         drop(pin);
         assert_eq!(registry.permit_purge(id(6)), Some(id(6)));
+    }
+
+    #[test]
+    fn a_snapshot_on_its_way_holds_what_follows_it() {
+        let registry = PinRegistry::default();
+        assert_eq!(registry.permit_purge(id(3)), Some(id(3)));
+        let snapshot = registry.hold_above(id(10));
+        let newer = registry.hold_above(id(30));
+        for (asked, permitted) in [(5, 5), (10, 10), (11, 10), (40, 10)] {
+            assert_eq!(registry.permit_purge(id(asked)), Some(id(permitted)), "up to {asked}");
+        }
+        drop(snapshot);
+        assert_eq!(registry.permit_purge(id(40)), Some(id(30)));
+        drop(newer);
+        assert_eq!(registry.permit_purge(id(40)), Some(id(40)));
     }
 
     #[test]

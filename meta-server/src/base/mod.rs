@@ -113,9 +113,19 @@ impl Base {
         })
     }
 
+    /// Whether its folder lies in `dir`.
+    pub fn lies_in(&self, dir: &Path) -> bool {
+        self.dir.parent() == Some(dir)
+    }
+
     /// Marks the folder for deletion, which happens when the last reader has gone.
     pub fn retire(&self) {
         self.obsolete.store(true, Ordering::Release);
+    }
+
+    /// Takes back [`Base::retire`].
+    pub fn keep(&self) {
+        self.obsolete.store(false, Ordering::Release);
     }
 
     fn broken(&self, err: &lsm_tree::Error) -> io::Error {

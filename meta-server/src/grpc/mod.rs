@@ -6,7 +6,7 @@ mod kv;
 pub mod peers;
 mod service;
 mod status;
-mod streams;
+pub mod streams;
 pub mod token;
 
 use std::sync::Arc;

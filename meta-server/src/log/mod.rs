@@ -157,6 +157,13 @@ impl LogDb {
         self.view().state.purged
     }
 
+    /// Where the log ends: the index after its last entry, and the encoded bytes of all entries that were appended since it was
+    /// opened.
+    pub fn growth(&self) -> (u64, u64) {
+        let view = self.view();
+        (view.end(), view.appended)
+    }
+
     pub fn stats(&self) -> io::Result<LogStats> {
         let disk_bytes = self.inner.shared.with_disk(Disk::disk_bytes)?;
         let view = self.view();

@@ -20,6 +20,8 @@ pub(super) struct View {
     pub(super) tail: Tail,
     /// Counts truncations: what was read from disk meanwhile may be of either side.
     pub(super) truncations: u64,
+    /// Encoded bytes of all entries that were appended.
+    pub(super) appended: u64,
     /// The number of the last request.
     pub(super) request: u64,
 }
@@ -51,6 +53,7 @@ impl View {
         }
         for (entry, bytes) in entries {
             self.last = Some(entry.log_id);
+            self.appended += bytes;
             self.tail.push(entry, bytes, self.request);
         }
         Ok(())

@@ -35,11 +35,7 @@ impl MetaNode {
 }
 
 /// The other voter that has the most of the log.
-fn successor(
-    own: u64,
-    voters: impl Iterator<Item = u64>,
-    replication: &BTreeMap<u64, Option<LogId>>,
-) -> Option<u64> {
+fn successor(own: u64, voters: impl Iterator<Item = u64>, replication: &BTreeMap<u64, Option<LogId>>) -> Option<u64> {
     voters.filter(|voter| *voter != own).max_by_key(|voter| replication.get(voter).copied().flatten())
 }
 
@@ -50,7 +46,8 @@ mod tests {
 
     #[test]
     fn the_voter_with_the_most_of_the_log_succeeds() {
-        let replication = [(1, Some(id(2, 9))), (2, Some(id(2, 7))), (3, Some(id(2, 8))), (4, Some(id(2, 9))), (5, None)];
+        let replication =
+            [(1, Some(id(2, 9))), (2, Some(id(2, 7))), (3, Some(id(2, 8))), (4, Some(id(2, 9))), (5, None)];
         let replication = replication.into();
         for (voters, expected) in [(&[1, 2, 3][..], Some(3)), (&[1, 2], Some(2)), (&[1, 5], Some(5)), (&[1], None)] {
             assert_eq!(successor(1, voters.iter().copied(), &replication), expected, "{voters:?}");

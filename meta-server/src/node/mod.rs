@@ -5,6 +5,7 @@ mod election;
 mod error;
 mod handover;
 mod leadership;
+mod purge;
 mod source;
 mod start;
 mod status;

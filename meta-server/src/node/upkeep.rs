@@ -8,13 +8,16 @@ use std::{
 };
 
 use backup_plugin::record::Node;
-use openraft::async_runtime::WatchReceiver;
+use openraft::{Instant as _, async_runtime::WatchReceiver};
 use tokio::{
     task::spawn_blocking,
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::MetaNode;
+use super::{
+    MetaNode,
+    purge::{Follower, LogMeter, behind_base, kept_bytes, short_of_followers},
+};
 use crate::{
     command::Command,
     raft::types::{LogId, record_log_id},
@@ -35,6 +38,9 @@ pub(super) struct Upkeep {
     log_to_keep: u64,
     /// The last entry that was looked up to purge up to it: while exports refuse that, it is not read again.
     purge_target: Option<LogId>,
+    log_growth: LogMeter,
+    /// Since when this node leads.
+    leads_since: Option<Instant>,
     compactions: Backoff,
 }
 
@@ -46,6 +52,8 @@ impl Upkeep {
             unregistered: Some(own),
             log_to_keep,
             purge_target: None,
+            log_growth: LogMeter::default(),
+            leads_since: None,
             compactions: Backoff::default(),
         };
         let stopping = node.stopping.clone();
@@ -58,7 +66,9 @@ impl Upkeep {
         loop {
             ticks.tick().await;
             let Some(node) = self.node.upgrade() else { return };
-            if node.leadership().state.is_leader() {
+            let leads = node.leadership().state.is_leader();
+            self.leads_since = leads.then(|| self.leads_since.unwrap_or_else(Instant::now));
+            if leads {
                 self.register(&node).await;
                 mint_cluster(&node).await;
             }
@@ -114,14 +124,35 @@ impl Upkeep {
 
     /// The last index of the log that nobody needs any more, if it is still there and exports permit.
     async fn purgeable(&mut self, node: &MetaNode) -> Option<u64> {
-        let base = node.view().base().last_applied()?.index;
+        let (end, appended) = node.store.log.growth();
+        self.log_growth.note(end, appended);
+        let base = node.view().base().clone();
         let purged = node.store.log.purged().map(|id| id.index);
-        let upto = behind_base(base, self.log_to_keep, purged)?;
+        let upto = behind_base(base.last_applied()?.index, self.log_to_keep, purged)?;
+        let kept_from = self.log_growth.within(kept_bytes(base.disk_bytes()), appended);
+        let first = purged.map_or(0, |purged| purged + 1);
+        let upto = short_of_followers(upto, self.followers(node).into_iter(), first, kept_from)?;
+        if Some(upto) <= purged {
+            return None;
+        }
         if self.purge_target.is_none_or(|target| target.index != upto) {
             self.purge_target = log_id_at(node, upto).await;
         }
         let permitted = node.store.pins().permit_purge(self.purge_target?)?.index;
         Some(permitted).filter(|permitted| Some(*permitted) > purged)
+    }
+
+    /// Every other member, where this node leads.
+    fn followers(&self, node: &MetaNode) -> Vec<Follower> {
+        let metrics = node.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let (Some(since), Some(replication)) = (self.leads_since, &metrics.replication) else { return Vec::new() };
+        let heard = |id: u64| metrics.heartbeat.as_ref().and_then(|heard| heard.get(&id).copied().flatten());
+        let follower = |(id, matched): (&u64, &Option<LogId>)| Follower {
+            matched: matched.map(|id| id.index),
+            silent: heard(*id).map_or_else(|| since.elapsed(), |heard| heard.elapsed()),
+        };
+        replication.iter().filter(|(id, _)| **id != node.id).map(follower).collect()
     }
 }
 
@@ -182,11 +213,6 @@ impl Backoff {
     }
 }
 
-/// The last index to purge: `keep` entries behind the base, unless that is purged already.
-fn behind_base(base: u64, keep: u64, purged: Option<u64>) -> Option<u64> {
-    base.checked_sub(keep).filter(|upto| Some(*upto) > purged)
-}
-
 /// A Raft that has stopped is reported where the node is waited for; here there is nothing left to do.
 fn trigger<E: std::fmt::Display>(triggered: Result<(), E>) {
     if let Err(error) = triggered {
@@ -207,19 +233,5 @@ mod tests {
         assert_eq!(waits, waits.map(|_| backoff.failed(now)));
         assert!(!backoff.due(now + Duration::from_secs(59)));
         assert!(backoff.due(now + Duration::from_secs(60)));
-    }
-
-    #[test]
-    fn the_log_is_purged_behind_the_base() {
-        for (base, keep, purged, expected) in [
-            (1000, 100, None, Some(900)),
-            (1000, 100, Some(899), Some(900)),
-            (1000, 100, Some(900), None),
-            (1000, 100, Some(950), None),
-            (1000, 0, Some(999), Some(1000)),
-            (100, 1000, None, None),
-        ] {
-            assert_eq!(behind_base(base, keep, purged), expected, "base {base}, keep {keep}, purged {purged:?}");
-        }
     }
 }

@@ -290,9 +290,7 @@ impl Guard {
         self.known(|known| match &known.cluster_id {
             Some(ours) if ours == theirs => Ok(()),
             Some(ours) if theirs.is_empty() => Err(Refusal::NoCluster { peer, own, ours: ours.clone() }),
-            Some(ours) => {
-                Err(Refusal::OtherCluster { peer, theirs: theirs.to_owned(), own, ours: ours.clone() })
-            }
+            Some(ours) => Err(Refusal::OtherCluster { peer, theirs: theirs.to_owned(), own, ours: ours.clone() }),
             // Restored without a cluster id: listens to the members it was restored with.
             None if self.is_member(peer) => Ok(()),
             None => Err(Refusal::Stranger { peer, own }),
@@ -433,11 +431,8 @@ mod tests {
     #[tokio::test]
     async fn answers_are_checked_as_messages_are() {
         let (_dir, guard) = guard(Some(OURS));
-        let answer = |cluster_id: &str, incarnation| pb::Responder {
-            cluster_id: cluster_id.into(),
-            node_id: 2,
-            incarnation,
-        };
+        let answer =
+            |cluster_id: &str, incarnation| pb::Responder { cluster_id: cluster_id.into(), node_id: 2, incarnation };
         guard.accept(2, Some(&answer("", 7))).await.unwrap();
         guard.accept(2, Some(&answer(OURS, 7))).await.unwrap();
         assert_eq!(refusal(guard.accept(2, Some(&answer(OURS, 8))).await), Refusal::PeerReborn { peer: 2 });

@@ -4,6 +4,7 @@ pub mod convert;
 pub mod guard;
 pub mod log_store;
 pub mod network;
+pub mod snapshot;
 pub mod state_machine;
 #[cfg(test)]
 mod suite;

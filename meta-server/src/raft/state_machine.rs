@@ -26,7 +26,8 @@ use crate::{
 /// Entries that are applied in one go, at the most.
 const BATCH: usize = 256;
 
-type SnapshotOf = openraft::type_config::alias::SnapshotOf<TypeConfig, View>;
+/// A Raft snapshot: a view, and what it is the state of.
+pub type SnapshotOf = openraft::type_config::alias::SnapshotOf<TypeConfig, View>;
 type SnapshotMetaOf = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 
 /// What an entry of the log asks of the state machine.
@@ -50,7 +51,8 @@ fn stored_membership(state: &State) -> io::Result<StoredMembership> {
     Ok(StoredMembership::new(stored.log_id.map(types::log_id), membership))
 }
 
-fn snapshot(view: View) -> io::Result<SnapshotOf> {
+/// A view as openraft wants to see it.
+pub(super) fn snapshot(view: View) -> io::Result<SnapshotOf> {
     let meta = SnapshotMeta {
         last_log_id: view.last_applied().map(types::log_id),
         last_membership: stored_membership(&view)?,

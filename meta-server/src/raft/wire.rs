@@ -125,9 +125,9 @@ fn entry(entry: pb::Entry) -> Result<Entry, Malformed> {
         pb::entry::Payload::Membership(message) => EntryPayload::Membership(
             convert::membership(&membership(message)).map_err(|error| invalid("entry.membership", &error))?,
         ),
-        pb::entry::Payload::Command(bytes) => EntryPayload::Normal(
-            LogCommand::from_msgpack(&bytes).map_err(|error| invalid("entry.command", &error))?,
-        ),
+        pb::entry::Payload::Command(bytes) => {
+            EntryPayload::Normal(LogCommand::from_msgpack(&bytes).map_err(|error| invalid("entry.command", &error))?)
+        }
     };
     Ok(Entry { log_id: log_id(required(entry.log_id, "entry.log_id")?)?, payload })
 }

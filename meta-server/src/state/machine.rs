@@ -4,7 +4,10 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use backup_plugin::record::{LogId, StoredMembership};
@@ -45,8 +48,13 @@ struct Shared {
     state: Mutex<State>,
     /// The last complete moment, for readers.
     view: RwLock<View>,
-    /// Held by the one build that runs; the number of the last base in `dir`.
-    builds: Mutex<u64>,
+    /// Held by the one compaction that runs.
+    compaction: Mutex<()>,
+    /// Held while a base is named and switched to, so that the one that is named is the one in use; how often a whole state
+    /// was installed, which a compaction of the one before must notice.
+    installs: Mutex<u64>,
+    /// The number of the last base in `dir`: whoever builds one, at the same time as others, takes the next.
+    last_number: AtomicU64,
     dir: PathBuf,
     names: Box<dyn BaseNames>,
     options: StateOptions,
@@ -73,7 +81,9 @@ impl StateMachine {
         let shared = Shared {
             view: RwLock::new(Arc::new(state.clone())),
             state: Mutex::new(state),
-            builds: Mutex::new(last_number),
+            compaction: Mutex::new(()),
+            installs: Mutex::new(0),
+            last_number: AtomicU64::new(last_number),
             dir: dir.to_owned(),
             names: Box::new(names),
             options,
@@ -112,39 +122,46 @@ impl StateMachine {
     }
 
     /// Builds a base of the state as it is now, makes it the live one, and returns a view of just that. Writes and reads go on
-    /// meanwhile. Blocks.
+    /// meanwhile; where another state is installed meanwhile, that one stays. Blocks.
     pub fn compact(&self) -> io::Result<View> {
-        let mut number = self.builds();
-        let frozen = self.freeze();
+        let _one_at_a_time = hold(&self.shared.compaction);
+        let (frozen, installs) = {
+            let installs = hold(&self.shared.installs);
+            (self.freeze(), *installs)
+        };
         if frozen.last_applied == frozen.base.last_applied() {
             return Ok(Arc::new(State::of_base(frozen.base)?));
         }
-        let base = match self.build(&frozen, &mut number) {
-            Ok(base) => base,
-            Err(err) => {
-                self.thaw();
-                return Err(err);
-            }
-        };
-        let mut state = self.lock();
-        let old = std::mem::replace(&mut state.base, base.clone());
-        state.layers.drain(..frozen.layers.len());
-        self.publish(&state);
-        drop(state);
-        old.retire();
-        Ok(Arc::new(State::of_base(base)?))
+        let compacted = self.build(&frozen).and_then(|base| self.replace_frozen(&frozen, installs, base));
+        if compacted.is_err() {
+            self.thaw();
+        }
+        compacted
     }
 
-    /// Replaces the whole state by another one, such as a leader's. Blocks.
+    /// Replaces the whole state by another one, such as a leader's. A view of just a base that lies here, such as one that was
+    /// received, is used as it is; any other state is built here first. Blocks.
     pub fn install(&self, other: &State) -> io::Result<()> {
-        let mut number = self.builds();
-        let base = self.build(other, &mut number)?;
+        let is_here = other.last_applied == other.base.last_applied() && other.base.lies_in(&self.shared.dir);
+        let base = if is_here { other.base.clone() } else { self.build(other)? };
+        let installed = State::of_base(base.clone())?;
+        let mut installs = hold(&self.shared.installs);
+        self.name(&base)?;
+        *installs += 1;
         let mut state = self.lock();
-        let old = std::mem::replace(&mut *state, State::of_base(base)?);
+        let old = std::mem::replace(&mut *state, installed);
         self.publish(&state);
         drop(state);
-        old.base.retire();
+        if !Arc::ptr_eq(&old.base, &base) {
+            old.base.retire();
+        }
         Ok(())
+    }
+
+    /// Where the next base is built, beside whatever else is.
+    pub(super) fn next_base_dir(&self) -> PathBuf {
+        let number = self.shared.last_number.fetch_add(1, Ordering::Relaxed) + 1;
+        self.shared.dir.join(base_name(number))
     }
 
     /// Closes the layer that takes the writes and opens a new one; returns the state without the new one.
@@ -172,12 +189,35 @@ impl StateMachine {
         }
     }
 
-    fn build(&self, state: &State, number: &mut u64) -> io::Result<Arc<Base>> {
-        *number += 1;
-        let (base, _) = state.build_base(&self.shared.dir.join(base_name(*number)))?;
-        // When naming fails, either name may be the one on disk: both bases stay, and the next open sweeps the other one.
-        self.shared.names.name(&base.name())?;
+    /// Makes `base`, built of `frozen`, the live one, unless a whole state was installed since there were `installs` of them.
+    fn replace_frozen(&self, frozen: &State, installs: u64, base: Arc<Base>) -> io::Result<View> {
+        let installs_now = hold(&self.shared.installs);
+        if *installs_now != installs {
+            return Ok(Arc::new(State::of_base(self.view().base().clone())?));
+        }
+        let compacted = State::of_base(base.clone())?;
+        self.name(&base)?;
+        let mut state = self.lock();
+        let old = std::mem::replace(&mut state.base, base);
+        state.layers.drain(..frozen.layers.len());
+        self.publish(&state);
+        drop(state);
+        old.retire();
+        Ok(Arc::new(compacted))
+    }
+
+    /// Builds a base of `state`, which goes with its last handle unless it is named.
+    fn build(&self, state: &State) -> io::Result<Arc<Base>> {
+        let (base, _) = state.build_base(&self.next_base_dir())?;
+        base.retire();
         Ok(Arc::new(base))
+    }
+
+    /// Names a base durably.
+    fn name(&self, base: &Base) -> io::Result<()> {
+        // When naming fails, either name may be the one on disk: both bases stay, and the next open sweeps the other one.
+        base.keep();
+        self.shared.names.name(&base.name())
     }
 
     fn publish(&self, state: &State) {
@@ -193,10 +233,11 @@ impl StateMachine {
             state
         })
     }
+}
 
-    fn builds(&self) -> MutexGuard<'_, u64> {
-        self.shared.builds.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Nothing that is kept under these locks can be half done, so a poisoned one is as good.
+fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {

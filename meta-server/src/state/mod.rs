@@ -11,6 +11,7 @@
 mod layer;
 mod machine;
 mod merge;
+mod receive;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -26,6 +27,7 @@ use crate::base::{Base, BaseBuilder, BaseMeta, ExpireKey};
 use layer::Layer;
 pub use machine::{BaseNames, Change, StateMachine, StateOptions, base_name};
 use merge::Merge;
+pub use receive::{ReceiveError, Receiving};
 
 /// One consistent moment of the state machine. Cheap to clone; reading may block on disk.
 pub type View = Arc<State>;
@@ -98,7 +100,7 @@ impl State {
     /// Every record under `prefix`, in key order, expired ones included. Holds what it reads, whatever happens meanwhile.
     pub fn prefix(&self, prefix: &str) -> impl Iterator<Item = io::Result<(Arc<str>, Arc<SeqV>)>> + Send + use<> {
         let layers = self.layers.iter().map(|layer| layer.records_with_prefix(prefix)).collect();
-        Merge::new(self.base.prefix(prefix), layers)
+        self.held(Merge::new(self.base.prefix(prefix), layers))
     }
 
     /// The expire index, oldest first.
@@ -106,7 +108,13 @@ impl State {
         // Everything before is gone: what removed it need not be read again.
         let from = self.expires_from.unwrap_or(u64::MAX);
         let layers = self.layers.iter().map(|layer| layer.expiries(from)).collect();
-        Merge::new(self.base.expiries(from), layers)
+        self.held(Merge::new(self.base.expiries(from), layers))
+    }
+
+    /// Keeps the base while the items are read: an open table does not keep its own files from being deleted.
+    fn held<I: Iterator>(&self, items: I) -> impl Iterator<Item = I::Item> + use<I> {
+        let base = self.base.clone();
+        items.inspect(move |_| _ = &base)
     }
 
     /// Builds a base in `dir`, which must not exist, that holds this state and nothing else.

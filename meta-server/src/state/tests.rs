@@ -17,7 +17,7 @@ use crate::{
 };
 
 #[derive(Clone, Default)]
-struct Names(Arc<Mutex<Option<String>>>);
+pub(super) struct Names(pub(super) Arc<Mutex<Option<String>>>);
 
 impl BaseNames for Names {
     fn name(&self, base: &str) -> io::Result<()> {
@@ -26,27 +26,27 @@ impl BaseNames for Names {
     }
 }
 
-fn machine(dir: &Path) -> (StateMachine, Names) {
+pub(super) fn machine(dir: &Path) -> (StateMachine, Names) {
     let (base, _) = BaseBuilder::create(&dir.join(base_name(1))).unwrap().finish(BaseMeta::default()).unwrap();
     let names = Names::default();
     (StateMachine::new(base, dir, names.clone(), StateOptions::default()).unwrap(), names)
 }
 
-fn log_id(index: u64) -> LogId {
+pub(super) fn log_id(index: u64) -> LogId {
     LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index }
 }
 
-fn apply(machine: &StateMachine, index: u64, command: &LogCommand) -> apply::Applied {
+pub(super) fn apply(machine: &StateMachine, index: u64, command: &LogCommand) -> apply::Applied {
     machine.apply([(log_id(index), Change::Command(command), true)].into_iter()).unwrap().remove(0)
 }
 
-fn put(key: &str, value: &str) -> LogCommand {
+pub(super) fn put(key: &str, value: &str) -> LogCommand {
     let value = ValueOp::Update(value.as_bytes().to_vec());
     let upsert = UpsertKv { key: key.to_owned(), seq: MatchSeq::Any, value, value_meta: None };
     LogCommand { time_ms: Some(1_700_000_000_000), cmd: Command::UpsertKV(upsert) }
 }
 
-fn records(state: &State) -> Vec<StateRecord> {
+pub(super) fn records(state: &State) -> Vec<StateRecord> {
     state.records().map(Result::unwrap).filter(|record| !matches!(record, StateRecord::LastApplied(_))).collect()
 }
 
@@ -63,7 +63,7 @@ fn model_records(model: &MemoryStore) -> Vec<StateRecord> {
     records
 }
 
-fn bases(dir: &Path) -> Vec<String> {
+pub(super) fn bases(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
@@ -139,6 +139,21 @@ fn an_old_base_goes_with_its_last_view() {
     assert_eq!(old_view.get("a").unwrap().unwrap().data, b"1");
     assert!(old_view.get("b").unwrap().is_none());
     drop(old_view);
+    assert_eq!(bases(dir.path()), ["base-000003"]);
+}
+
+#[test]
+fn an_old_base_stays_while_it_is_iterated() {
+    let dir = tempfile::tempdir().unwrap();
+    let (machine, _) = machine(dir.path());
+    apply(&machine, 1, &put("a", "1"));
+    machine.compact().unwrap();
+    let (records, expiries) = (machine.view().prefix(""), machine.view().expiries());
+    apply(&machine, 2, &put("b", "2"));
+    machine.compact().unwrap();
+    assert_eq!(bases(dir.path()), ["base-000002", "base-000003"]);
+    drop(expiries);
+    assert_eq!(records.map(|item| item.unwrap().0.to_string()).collect::<Vec<_>>(), ["a"]);
     assert_eq!(bases(dir.path()), ["base-000003"]);
 }
 

@@ -12,7 +12,7 @@ use super::{StoreError, draw_incarnation};
 use crate::{
     base::{Base, BaseBuilder, BaseMeta},
     log::LogDb,
-    raft::types::record_log_id,
+    raft::types::{log_id, record_log_id},
     state::{BaseNames, StateMachine, StateOptions, base_name},
 };
 
@@ -72,6 +72,8 @@ impl Generation {
 
     /// Starts the state machine over it.
     pub fn start(self, options: StateOptions) -> Result<(LogDb, StateMachine), StoreError> {
+        let base = self.base.last_applied();
+        purge_superseded(&self.log, base).map_err(StoreError::io("purge the log in", &self.dir))?;
         let names = self.log.clone();
         let state = StateMachine::new(self.base, &self.dir, names, options)
             .map_err(StoreError::io("read the base of", &self.dir))?;
@@ -144,6 +146,16 @@ pub(crate) fn check(dir: &Path, log: &LogDb, applied: Option<LogId>) -> Result<(
         return Err(damaged(dir, reason));
     }
     Ok(())
+}
+
+/// Drops a log that ends before the base and in a later term. A crash between the install of a snapshot and the purge after it leaves
+/// one, whose end was never committed. Raft, which compares terms first, would take that for the end of what this node has; of
+/// any other log before the base it takes care by itself.
+pub(crate) fn purge_superseded(log: &LogDb, applied: Option<LogId>) -> io::Result<()> {
+    match (log.last_log_id(), applied.map(log_id)) {
+        (Some(last), Some(applied)) if last.index < applied.index && last > applied => log.purge_blocking(applied),
+        _ => Ok(()),
+    }
 }
 
 fn damaged(dir: &Path, reason: String) -> StoreError {

@@ -12,7 +12,7 @@ use rand::RngExt as _;
 pub use dir::RaftDir;
 pub use error::StoreError;
 pub use generation::Generation;
-pub(crate) use generation::{check, load_origin, log_folder, open_log, store_origin};
+pub(crate) use generation::{check, load_origin, log_folder, open_log, purge_superseded, store_origin};
 
 use crate::{
     backup::pins::PinRegistry,

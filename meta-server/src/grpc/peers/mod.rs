@@ -92,7 +92,10 @@ impl RaftService for PeerApi {
         Ok(Response::new(pb::IntroduceReply { responder: self.responder(), leader }))
     }
 
-    async fn read_index(&self, _request: Request<pb::ReadIndexRequest>) -> Result<Response<pb::ReadIndexReply>, Status> {
+    async fn read_index(
+        &self,
+        _request: Request<pb::ReadIndexRequest>,
+    ) -> Result<Response<pb::ReadIndexReply>, Status> {
         Err(Status::unimplemented("not yet"))
     }
 

@@ -38,7 +38,11 @@ struct Progress {
 
 impl Peer {
     /// Sends requests for as long as there are any, and gives the answers.
-    pub(super) async fn append_stream<'s, S>(&'s mut self, input: S, option: RPCOption) -> Result<BoxStream<'s, Answer>, RpcError>
+    pub(super) async fn append_stream<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> Result<BoxStream<'s, Answer>, RpcError>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
@@ -92,19 +96,18 @@ fn requests(
 ) -> impl Stream<Item = pb::AppendRequest> + Send + 'static {
     let mut incarnations = guard.incarnations();
     incarnations.remove(&target);
-    input
-        .scan(incarnations, move |incarnations, request| {
-            let encoded = wire::append_to_pb(&request, guard.caller(target));
-            let message = match encoded {
-                Ok(message) => Some(pb::AppendRequest { incarnations: std::mem::take(incarnations), ..message }),
-                Err(error) => {
-                    *progress.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                    None
-                }
-            };
-            progress.sent.fetch_add(1, Ordering::Release);
-            std::future::ready(message)
-        })
+    input.scan(incarnations, move |incarnations, request| {
+        let encoded = wire::append_to_pb(&request, guard.caller(target));
+        let message = match encoded {
+            Ok(message) => Some(pb::AppendRequest { incarnations: std::mem::take(incarnations), ..message }),
+            Err(error) => {
+                *progress.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                None
+            }
+        };
+        progress.sent.fetch_add(1, Ordering::Release);
+        std::future::ready(message)
+    })
 }
 
 /// What comes back.

@@ -100,7 +100,8 @@ impl Peer {
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let answer = async {
             let request = wire::vote_request_to_pb(&request, pre_vote, self.guard.caller(self.target));
-            let reply = self.client(Lane::Call)?.vote(request).await.map_err(|status| unreachable(&status))?.into_inner();
+            let reply =
+                self.client(Lane::Call)?.vote(request).await.map_err(|status| unreachable(&status))?.into_inner();
             self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| unreachable(&error))?;
             let granted_in = reply.responder.clone().filter(|_| reply.granted && !pre_vote);
             let response = wire::vote_reply(reply).map_err(|error| unreachable(&error))?;
