@@ -1,11 +1,18 @@
 //! A running node: one store, one Raft, and what keeps the two in shape. Everything that serves, the gRPC API, the
 //! admin API, exports, goes through [`MetaNode`]. Knows nothing of sockets.
 
+mod admission;
 mod election;
 mod error;
 mod handover;
+mod identity;
+mod join;
 mod leadership;
+pub mod leave;
+mod membership;
 mod purge;
+mod register;
+mod seek;
 mod source;
 mod start;
 mod status;
@@ -20,12 +27,18 @@ use std::{
 
 use backup_plugin::record::Node;
 use openraft::{ReadPolicy, async_runtime::WatchReceiver, errors::Fatal};
-use tokio::{sync::Mutex, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    task::spawn_blocking,
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
-    error::{NodeError, StartError},
+    admission::{Applicant, MembershipRefusal},
+    error::{JoinError, NodeError, StartError},
     leadership::Leadership,
+    membership::{Joined, Left, MembershipError},
     source::NodeSource,
     status::{DisplayNode, NodeStatus, RaftLogStatus},
 };
@@ -58,6 +71,10 @@ pub struct MetaNode {
     export_pin_limit: Duration,
     /// Held by the one compaction that runs.
     compaction: Arc<Mutex<()>>,
+    /// Held by the one change of the membership that runs.
+    membership_turn: Mutex<()>,
+    /// Why joining a cluster has failed for good.
+    join_failure: watch::Sender<Option<Arc<JoinError>>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }

@@ -2,6 +2,7 @@
 //! is Raft's, or the node's.
 
 mod append;
+mod membership;
 
 use std::sync::Arc;
 
@@ -107,11 +108,11 @@ impl RaftService for PeerApi {
         Err(Status::unimplemented("not yet"))
     }
 
-    async fn join(&self, _request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
+        membership::join(&self.node, request.into_inner()).await.map(Response::new)
     }
 
-    async fn leave(&self, _request: Request<pb::LeaveRequest>) -> Result<Response<pb::LeaveReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn leave(&self, request: Request<pb::LeaveRequest>) -> Result<Response<pb::LeaveReply>, Status> {
+        membership::leave(&self.node, request.into_inner()).await.map(Response::new)
     }
 }
