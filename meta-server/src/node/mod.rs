@@ -121,6 +121,10 @@ impl MetaNode {
         &self.raft
     }
 
+    pub(crate) fn state_machine(&self) -> &StateMachine {
+        &self.store.state
+    }
+
     /// Who may talk to this node.
     pub fn guard(&self) -> &Guard {
         &self.guard

@@ -31,7 +31,7 @@ impl MetaNode {
         let raft_config = Arc::new(raft_config(&config.raft).validate()?);
         let guard = Guard::new(id, store.identity(), store.log.clone());
         let channels = Channels::new(store.state.clone());
-        let network = Network::new(guard.clone(), channels.clone());
+        let network = Network::new(guard.clone(), channels.clone(), store.pins().clone());
         let raft = Raft::new(id, raft_config, network, LogStore::new(store.log.clone()), store.state.clone())
             .await
             .map_err(|source| StartError::Raft { raft_dir: raft_dir.clone(), source })?;

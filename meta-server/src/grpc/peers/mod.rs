@@ -2,6 +2,7 @@
 //! is Raft's, or the node's.
 
 mod append;
+mod snapshot;
 
 use std::sync::Arc;
 
@@ -68,9 +69,12 @@ impl RaftService for PeerApi {
 
     async fn install_snapshot(
         &self,
-        _request: Request<Streaming<pb::SnapshotChunk>>,
+        request: Request<Streaming<pb::SnapshotChunk>>,
     ) -> Result<Response<pb::SnapshotReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let idle = self.node.raft().config().install_snapshot_timeout();
+        let received = snapshot::install(&self.node, request.into_inner(), idle);
+        let reply = self.stopping.run_until_cancelled(received).await;
+        Ok(Response::new(reply.ok_or_else(|| Status::unavailable("the server is stopping"))??))
     }
 
     async fn transfer_leader(
