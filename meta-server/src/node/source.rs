@@ -27,6 +27,12 @@ impl NodeSource {
         let store = StoreSource::new(log, state, pins, node.export_pin_limit);
         NodeSource { node, store }
     }
+
+    /// What is wrong where a leader is known and nothing came back.
+    fn silence(&self) -> io::Error {
+        let text = format!("no leader answered within {} s; {}", CONFIRM_LIMIT.as_secs(), self.node.leadership());
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    }
 }
 
 impl BackupSource for NodeSource {
@@ -44,7 +50,7 @@ impl BackupSource for NodeSource {
             }
             sleep(ASK_AGAIN).await;
         }
-        Err(io::Error::other(why_not.unwrap_or_else(|| NodeError::NotLeader(self.node.leadership()))))
+        Err(why_not.map_or_else(|| self.silence(), io::Error::other))
     }
 
     async fn settle(&self) {

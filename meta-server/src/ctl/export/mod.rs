@@ -62,7 +62,7 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "FOLDER")]
     raft_dir: Option<PathBuf>,
     /// The backup file to write; without one, or when it is "", standard output. With --json the result then goes to
-    /// standard error
+    /// standard error, as the last line
     #[arg(long, value_name = "FILE")]
     db: Option<OsString>,
     /// The same as --db
@@ -71,7 +71,7 @@ pub(super) struct ExportArgs {
     /// Lines in a message, at the most; the server bounds its bytes as well
     #[arg(long, value_name = "LINES")]
     chunk_size: Option<u64>,
-    /// What a backup of a running server has to include. A --timeout below 5 s ends before auto can fall back
+    /// What a backup of a running server has to include. Keep --timeout above 5 s: below, it ends before auto falls back
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", conflicts_with = "raft_dir")]
     consistency: HowConsistent,
     /// Accepted from old command lines, and ignored
