@@ -1,5 +1,5 @@
-//! Pins the store of a node that serves: what it has applied, while writes go on. One that has applied nothing, because it
-//! was restored from a log alone and has no leader yet, gives its whole log. Knows nothing of other nodes.
+//! Pins the store of a node that serves: what it has applied, while writes go on. One that has applied nothing, because
+//! it was restored from a log alone and has no leader yet, gives its whole log. Knows nothing of other nodes.
 
 use std::time::{Duration, Instant};
 
@@ -41,7 +41,8 @@ impl StoreSource {
         let raft = self.log.state();
         let purged = raft.purged.max(pin.purging()).map(types::record_log_id);
         let applied = state.last_applied();
-        // With nothing applied the log tells the whole of the node. What of it is committed may not be known, so all of it travels.
+        // With nothing applied the log tells the whole of the node. What of it is committed may not be known, so all of
+        // it travels.
         let last = applied.or_else(|| self.log.last_log_id().map(types::record_log_id));
         let committed = applied.or(raft.committed.map(types::record_log_id));
         let last_index = last.map(|id| id.index);
