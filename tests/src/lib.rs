@@ -12,6 +12,8 @@ pub mod export;
 pub mod fixtures;
 pub mod folder;
 pub mod generate;
+pub mod history;
+pub mod linearizable;
 pub mod server;
 pub mod tool;
 pub mod wait;
