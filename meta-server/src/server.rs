@@ -1,4 +1,4 @@
-//! A server: one node behind its gRPC and admin ports, from bound listeners to a clean stop. Knows nothing of command
+//! A server: one node behind its gRPC, Raft and admin ports, from bound listeners to a clean stop. Knows nothing of command
 //! lines, of signals, or of what is served.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -20,6 +20,9 @@ use crate::{
 
 /// How often a silent client is asked whether it is still there: one that is not must not hold an export's pin.
 const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Bytes that members may send unanswered.
+const RAFT_STREAM_WINDOW: u32 = 4 << 20;
+const RAFT_CONNECTION_WINDOW: u32 = 16 << 20;
 /// How long calls in flight may take to end by themselves.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long streams may then take to tell their clients that they are cut.
@@ -45,17 +48,21 @@ pub enum ServerError {
 pub struct Server {
     node: Arc<MetaNode>,
     grpc_address: SocketAddr,
+    raft_address: SocketAddr,
     admin_address: SocketAddr,
     stop_accepting: CancellationToken,
     end_streams: CancellationToken,
     grpc: JoinHandle<()>,
+    raft: JoinHandle<()>,
     admin: JoinHandle<()>,
 }
 
 impl Server {
-    /// Binds both ports, opens the store, starts the node, and serves.
+    /// Binds all ports, opens the store, starts the node, and serves.
     pub async fn start(config: Config) -> Result<Self, ServerError> {
         let (grpc_listener, grpc_address) = listen(&config.grpc_api_address, "grpc-api-address").await?;
+        let raft_api = Endpoint { addr: config.raft.raft_listen_host.clone(), port: config.raft.raft_api_port };
+        let (raft_listener, raft_address) = listen(&raft_api, "raft-api-port").await?;
         let (admin_listener, admin_address) = listen(&config.admin_api_address, "admin-api-address").await?;
 
         let raft_dir = config.raft.raft_dir.clone();
@@ -81,17 +88,32 @@ impl Server {
                 TcpIncoming::from(grpc_listener).with_nodelay(Some(true)),
                 stop_accepting.clone().cancelled_owned(),
             );
+        let raft = transport::Server::builder()
+            .initial_stream_window_size(RAFT_STREAM_WINDOW)
+            .initial_connection_window_size(RAFT_CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(KEEPALIVE))
+            .add_routes(grpc::peer_routes(node.clone(), stop_accepting.clone()))
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(raft_listener).with_nodelay(Some(true)),
+                stop_accepting.clone().cancelled_owned(),
+            );
         let admin = axum::serve(admin_listener, admin::router(node.clone()))
             .with_graceful_shutdown(stop_accepting.clone().cancelled_owned());
         Ok(Self {
             node,
             grpc_address,
+            raft_address,
             admin_address,
             stop_accepting,
             end_streams,
             grpc: tokio::spawn(async move {
                 if let Err(error) = grpc.await {
                     tracing::error!(error = &error as &dyn std::error::Error, "the gRPC API stopped serving");
+                }
+            }),
+            raft: tokio::spawn(async move {
+                if let Err(error) = raft.await {
+                    tracing::error!(error = &error as &dyn std::error::Error, "the Raft service stopped serving");
                 }
             }),
             admin: tokio::spawn(async move {
@@ -107,6 +129,11 @@ impl Server {
         self.grpc_address
     }
 
+    /// Where the Raft service listens.
+    pub fn raft_address(&self) -> SocketAddr {
+        self.raft_address
+    }
+
     /// Where the admin API listens.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
@@ -116,16 +143,18 @@ impl Server {
         &self.node
     }
 
-    /// Stops within a few seconds: no new calls, then a short grace for those in flight, then streams are cut with an
+    /// Stops within a few seconds: another member leads, no new calls, then a short grace for those in flight, then streams are cut with an
     /// error. What was acknowledged is on disk.
     pub async fn shutdown(mut self) {
+        self.node.resign().await;
         self.stop_accepting.cancel();
-        let mut serving = future::join(&mut self.grpc, &mut self.admin);
+        let mut serving = future::join3(&mut self.grpc, &mut self.raft, &mut self.admin);
         if timeout(GRACE, &mut serving).await.is_err() {
             self.end_streams.cancel();
             if timeout(FAREWELL, &mut serving).await.is_err() {
                 tracing::warn!("clients hold on to their connections; they are cut");
                 self.grpc.abort();
+                self.raft.abort();
                 self.admin.abort();
             }
         }

@@ -1,6 +1,6 @@
 //! A server in this process, spoken to as clients do: over gRPC and HTTP, on ports of its own.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, net::TcpListener, path::Path, time::Duration};
 
 use backup_plugin::record::LogId;
 use meta_proto::pb::{
@@ -29,7 +29,12 @@ fn settings(raft_dir: &Path) -> Settings {
     settings.raft_config.id = Some(7);
     settings.raft_config.single = Some(true);
     settings.raft_config.raft_advertise_host = Some("localhost".into());
+    settings.raft_config.raft_api_port = Some(free_port());
     settings
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 async fn start(settings: Settings) -> Server {
@@ -170,7 +175,7 @@ async fn status_and_members_are_told_on_both_ports() {
 
     let status = client.rpc.get_cluster_status(pb::Empty {}).await.unwrap().into_inner();
     assert_eq!((status.id, status.state.as_str(), status.last_seq), (7, "Leader", 1));
-    assert_eq!(status.voters, [format!("id=7 raft=localhost:28004 grpc={}", server.grpc_address())]);
+    assert_eq!(status.voters, [format!("id=7 raft=localhost:{} grpc={}", server.raft_address().port(), server.grpc_address())]);
     assert_eq!(http_get(&server, "/v1/cluster/status").await["last_seq"], 1);
     assert_eq!(http_get(&server, "/v1/cluster/nodes").await[0]["name"], "7");
 

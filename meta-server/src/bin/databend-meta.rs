@@ -106,6 +106,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     };
     let mut stdout = io::stdout();
     tell(&mut stdout, &format!("gRPC API: {}", server.grpc_address()));
+    tell(&mut stdout, &format!("Raft API: {}", server.raft_address()));
     tell(&mut stdout, &format!("admin API: {}", server.admin_address()));
     tracing::info!(grpc = %server.grpc_address(), admin = %server.admin_address(), "serving");
 

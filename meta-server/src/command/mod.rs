@@ -74,6 +74,16 @@ impl LogCommand {
         serde_json::from_str(text).map_err(|cause| CommandError { cause })
     }
 
+    /// Reads the bytes of [`LogCommand::to_msgpack`].
+    pub fn from_msgpack(bytes: &[u8]) -> Result<Self, rmp_serde::decode::Error> {
+        rmp_serde::from_slice(bytes)
+    }
+
+    /// MessagePack with field names: a field can be added without breaking members of another version.
+    pub fn to_msgpack(&self) -> std::io::Result<Vec<u8>> {
+        rmp_serde::to_vec_named(self).map_err(std::io::Error::other)
+    }
+
     /// The same object in its normal form. `time_ms` is left out when there is none.
     pub fn to_json(&self) -> serde_json::Result<Box<RawValue>> {
         serde_json::value::to_raw_value(self)

@@ -11,8 +11,11 @@ pub struct RaftConfig {
     /// `None`: not given; a new node is then node 0.
     pub id: Option<u64>,
     pub raft_dir: PathBuf,
-    /// The host that other members reach this node at, without brackets.
-    pub raft_advertise_host: String,
+    /// Where the Raft service listens.
+    pub raft_listen_host: String,
+    /// The host that other members reach this node at, without brackets; `None`: not given, and the name of this host unless
+    /// the cluster knows another.
+    pub raft_advertise_host: Option<String>,
     pub raft_api_port: u16,
     /// Start a new cluster when the store is not initialised.
     pub single: bool,
@@ -50,8 +53,6 @@ impl RaftConfig {
         if let Some(id) = settings.leave_id {
             return Err(ConfigError::invalid("raft_config.leave_id", &id, NOTHING_TO_LEAVE));
         }
-        host("raft_config.raft_listen_host", settings.raft_listen_host)?;
-
         let raft_api_port = settings.raft_api_port.unwrap_or(28004);
         if raft_api_port == 0 {
             return Err(ConfigError::invalid(
@@ -63,8 +64,9 @@ impl RaftConfig {
         Ok(Self {
             id: settings.id,
             raft_dir: settings.raft_dir.unwrap_or_else(|| "./.databend/meta".into()),
-            raft_advertise_host: host("raft_config.raft_advertise_host", settings.raft_advertise_host)?
-                .unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned()),
+            raft_listen_host: host("raft_config.raft_listen_host", settings.raft_listen_host)?
+                .unwrap_or_else(|| "127.0.0.1".to_owned()),
+            raft_advertise_host: host("raft_config.raft_advertise_host", settings.raft_advertise_host)?,
             raft_api_port,
             single,
             join: !join.is_empty(),

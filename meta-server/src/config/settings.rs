@@ -100,13 +100,13 @@ pub struct RaftSettings {
     /// Where the node keeps its data [default: ./.databend/meta]
     #[arg(long, value_name = "DIR")]
     pub raft_dir: Option<PathBuf>,
-    /// Accepted for compatibility: this version runs clusters of one node, and listens for no other
+    /// The host that the Raft service, which other members talk to, listens on [default: 127.0.0.1]
     #[arg(long, value_name = "HOST")]
     pub raft_listen_host: Option<String>,
-    /// The host that other members reach this node at [default: the name of this host]
+    /// The host that other members reach this node at [default: what the cluster has on record, or the name of this host]
     #[arg(long, value_name = "HOST")]
     pub raft_advertise_host: Option<String>,
-    /// The port that other members reach this node at [default: 28004]
+    /// The port that the Raft service listens on, and that other members reach it at [default: 28004]
     #[arg(long, value_name = "PORT")]
     pub raft_api_port: Option<u16>,
     /// Start a new cluster of this one node; ignored once the store is initialised

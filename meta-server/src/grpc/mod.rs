@@ -3,6 +3,7 @@
 pub mod convert;
 pub mod handshake;
 mod kv;
+pub mod peers;
 mod service;
 mod status;
 mod streams;
@@ -10,13 +11,13 @@ pub mod token;
 
 use std::sync::Arc;
 
-use meta_proto::pb::meta_service_server::MetaServiceServer;
+use meta_proto::{pb::meta_service_server::MetaServiceServer, raft::raft_service_server::RaftServiceServer};
 use tokio_util::sync::CancellationToken;
 use tonic::service::{Routes, RoutesBuilder};
 use tonic_reflection::server::Builder as Reflection;
 
-use self::{handshake::Gate, service::MetaApi};
-use crate::node::MetaNode;
+use self::{handshake::Gate, peers::PeerApi, service::MetaApi};
+use crate::{node::MetaNode, raft::network::MAX_MESSAGE};
 
 /// A byte of a value takes up to five characters in the JSON of a KvApi request: `255, `.
 const ENCODED_BYTES_PER_BYTE: usize = 5;
@@ -50,4 +51,12 @@ pub async fn routes(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     Ok(routes.routes())
+}
+
+/// Everything that the Raft port serves. Streams end with an error once `stopping` is cancelled.
+pub fn peer_routes(node: Arc<MetaNode>, stopping: CancellationToken) -> Routes {
+    let service = RaftServiceServer::new(PeerApi::new(node, stopping))
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    Routes::new(service)
 }

@@ -1,7 +1,9 @@
 //! A running node: one store, one Raft, and what keeps the two in shape. Everything that serves, the gRPC API, the
 //! admin API, exports, goes through [`MetaNode`]. Knows nothing of sockets.
 
+mod election;
 mod error;
+mod handover;
 mod leadership;
 mod start;
 mod status;
@@ -28,7 +30,11 @@ use crate::{
     apply::Applied,
     backup::source::NodeSource,
     command::{Command, Limits, LogCommand},
-    raft::types::{Raft, TypeConfig},
+    raft::{
+        guard::Guard,
+        network::Channels,
+        types::{Raft, TypeConfig},
+    },
     state::{StateMachine, View},
     store::Store,
 };
@@ -42,6 +48,8 @@ pub struct MetaNode {
     /// The address of its Raft service, as other members are told.
     endpoint: String,
     raft: Raft<StateMachine>,
+    guard: Guard,
+    channels: Channels,
     store: Store,
     limits: Limits,
     /// How long one export may hold back the purge of the log.
@@ -106,6 +114,16 @@ impl MetaNode {
         Leadership::of(&self.raft.metrics().borrow_watched())
     }
 
+    /// Raft itself: for what other members ask of it.
+    pub(crate) fn raft(&self) -> &Raft<StateMachine> {
+        &self.raft
+    }
+
+    /// Who may talk to this node.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     /// This node as the backup plugin reads it.
     pub fn backup_source(&self) -> NodeSource {
         let Store { log, state, .. } = &self.store;
@@ -136,6 +154,11 @@ impl MetaNode {
                 return Fatal::Stopped;
             }
         }
+    }
+
+    /// Lets another member lead, where there is one: before this node stops, while it still answers.
+    pub async fn resign(&self) {
+        self.hand_over().await;
     }
 
     /// Stops the background tasks and Raft, and puts the log on disk. The store's lock goes with the last handle of

@@ -1,13 +1,9 @@
-//! Starting a node: who it is, a Raft on its store, and an election at once where no other node could mind. Knows
-//! nothing of what runs afterwards; that is `upkeep`.
+//! Starting a node: who it is, and a Raft on its store. Knows nothing of what runs afterwards; that is `upkeep`.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
-use backup_plugin::{
-    hex::hex,
-    record::{Endpoint, Node},
-};
-use openraft::{ServerState, SnapshotPolicy, errors::Fatal};
+use backup_plugin::record::{Endpoint, Node};
+use openraft::SnapshotPolicy;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{MetaNode, StartError, upkeep::Upkeep};
@@ -15,15 +11,13 @@ use crate::{
     command::Limits,
     config::{Config, RaftConfig},
     raft::{
+        guard::{Guard, random_cluster_id},
         log_store::LogStore,
-        network::NoPeers,
-        types::{Raft, TypeConfig},
+        network::{Channels, Network},
+        types::Raft,
     },
     store::Store,
 };
-
-/// How long a node that needs no other vote may take to lead before it serves without.
-const SOLE_VOTER_LEADS_WITHIN: Duration = Duration::from_secs(5);
 
 impl MetaNode {
     /// Starts the node that lives in `store`, or a new one of one node where the configuration says `single`.
@@ -35,19 +29,26 @@ impl MetaNode {
             if initialized { known_identity(&store, &config.raft) } else { new_identity(&store, &config.raft).await? };
 
         let raft_config = Arc::new(raft_config(&config.raft).validate()?);
-        let raft = Raft::new(id, raft_config, NoPeers, LogStore::new(store.log.clone()), store.state.clone())
+        let guard = Guard::new(id, store.identity(), store.log.clone());
+        let channels = Channels::new(store.state.clone());
+        let network = Network::new(guard.clone(), channels.clone());
+        let raft = Raft::new(id, raft_config, network, LogStore::new(store.log.clone()), store.state.clone())
             .await
             .map_err(|source| StartError::Raft { raft_dir: raft_dir.clone(), source })?;
+        guard.watch(raft.metrics());
         if !initialized {
             raft.initialize(BTreeSet::from([id]))
                 .await
                 .map_err(|error| StartError::Initialize { raft_dir: raft_dir.clone(), reason: error.to_string() })?;
         }
 
+        let endpoint = advertised(&config.raft, store.state.view().nodes().get(&id));
         let node = Arc::new(Self {
             id,
-            endpoint: advertised(config).to_string(),
+            endpoint: endpoint.to_string(),
             raft,
+            guard,
+            channels,
             store,
             limits: Limits { max_request_bytes: config.max_request_bytes },
             export_pin_limit: config.export_pin_limit,
@@ -59,7 +60,7 @@ impl MetaNode {
 
         let own = Node {
             name: id.to_string(),
-            endpoint: advertised(config),
+            endpoint,
             grpc_api_advertise_address: Some(advertised_grpc(config, grpc_address).to_string()),
         };
         Upkeep::start(&node, own, config.raft.max_applied_log_to_keep);
@@ -73,27 +74,6 @@ impl MetaNode {
         }
         if !config.single {
             return Err(StartError::NotInitialized { raft_dir: config.raft_dir.display().to_string() });
-        }
-        Ok(())
-    }
-
-    /// Stands for election without waiting for a time-out, where that disturbs nobody: alone, or as the member that a
-    /// new lineage names as its first leader.
-    async fn stand_for_election(&self, initialized: bool) -> Result<(), Fatal<TypeConfig>> {
-        // Asked of Raft itself: its metrics are empty until it has run for a moment.
-        let voters: BTreeSet<u64> =
-            self.raft.with_raft_state(|state| state.membership_state.effective().voter_ids().collect()).await?;
-        let only_voter = voters.iter().eq([&self.id]);
-        let first_leader = self.store.identity().elect_on_open && voters.first() == Some(&self.id);
-        // Initialising a cluster called its first election already.
-        if initialized && (only_voter || first_leader) {
-            self.raft.trigger().elect(false).await?;
-        }
-        if only_voter {
-            let led = self.raft.wait(Some(SOLE_VOTER_LEADS_WITHIN)).state(ServerState::Leader, "sole voter").await;
-            if let Err(error) = led {
-                tracing::warn!(%error, "this node is the only voter and does not lead yet");
-            }
         }
         Ok(())
     }
@@ -127,11 +107,6 @@ async fn new_identity(store: &Store, config: &RaftConfig) -> Result<u64, StartEr
     Ok(id)
 }
 
-/// 64 lower-case hex digits that no other cluster has.
-pub(super) fn random_cluster_id() -> String {
-    hex(&rand::random::<[u8; 32]>())
-}
-
 fn raft_config(config: &RaftConfig) -> openraft::Config {
     let election_timeout = config.election_timeout_ms();
     openraft::Config {
@@ -143,15 +118,23 @@ fn raft_config(config: &RaftConfig) -> openraft::Config {
         // Compaction goes by size, and purging by what exports still need: both are `upkeep`'s.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
+        // A node that was cut off must not unseat the leader when it is back.
+        enable_pre_vote: Some(true),
         // A leader that resumes its term without an election can serve reads that miss acknowledged writes.
         enable_leader_restore: Some(false),
         ..openraft::Config::default()
     }
 }
 
-/// Where other members reach this node.
-fn advertised(config: &Config) -> Endpoint {
-    Endpoint { addr: config.raft.raft_advertise_host.clone(), port: config.raft.raft_api_port }
+/// Where other members reach this node. A host that is not given stays what the cluster has on record: a restored node keeps
+/// the address of the list it was restored with.
+fn advertised(config: &RaftConfig, on_record: Option<&Node>) -> Endpoint {
+    let addr = config
+        .raft_advertise_host
+        .clone()
+        .or_else(|| on_record.map(|node| node.endpoint.addr.clone()))
+        .unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned());
+    Endpoint { addr, port: config.raft_api_port }
 }
 
 /// Where clients are told to reach this node.
@@ -164,14 +147,6 @@ fn advertised_grpc(config: &Config, listening: &Endpoint) -> Endpoint {
 mod tests {
     use super::*;
     use crate::config::Settings;
-
-    #[test]
-    fn a_cluster_id_is_64_hex_digits_and_never_the_same() {
-        let id = random_cluster_id();
-        assert_eq!(id.len(), 64);
-        assert!(id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')));
-        assert_ne!(id, random_cluster_id());
-    }
 
     #[test]
     fn raft_takes_every_heartbeat_that_the_configuration_does() {

@@ -14,11 +14,10 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use super::{MetaNode, start::random_cluster_id};
+use super::MetaNode;
 use crate::{
     command::Command,
     raft::types::{LogId, record_log_id},
-    store::Identity,
 };
 
 /// How often the node looks after itself. Short, since between two looks the overlay grows as fast as clients write.
@@ -61,8 +60,9 @@ impl Upkeep {
             let Some(node) = self.node.upgrade() else { return };
             if node.leadership().state.is_leader() {
                 self.register(&node).await;
-                settle_identity(&node).await;
+                mint_cluster(&node).await;
             }
+            forget_first_election(&node).await;
             if node.store.state.compaction_due() && self.compactions.due(Instant::now()) {
                 self.compact(&node).await;
             }
@@ -142,19 +142,22 @@ fn raft_knows_an_older_base(node: &MetaNode) -> bool {
     known < node.view().base().last_applied()
 }
 
-/// What a leader settles once: a store that was imported as a new cluster elects like any other from now on, and one
-/// that came without a cluster id gets one.
-async fn settle_identity(node: &MetaNode) {
-    let Identity { cluster_id, elect_on_open, .. } = node.store.identity();
-    if cluster_id.is_some() && !elect_on_open {
+/// A cluster that came without an id gets one from its leader.
+async fn mint_cluster(node: &MetaNode) {
+    if let Err(error) = node.guard.mint_cluster().await {
+        tracing::error!(%error, "cannot write the cluster's id to the log");
+    }
+}
+
+/// A store that was imported as a new cluster elects like any other once it was led.
+async fn forget_first_election(node: &MetaNode) {
+    let leadership = node.leadership();
+    let led = leadership.state.is_leader() || leadership.leader.is_some_and(|leader| leader != node.id);
+    if !led || !node.store.identity().elect_on_open {
         return;
     }
-    let settled = node.store.log.update_state(|state| {
-        state.elect_on_open = false;
-        state.cluster_id.get_or_insert_with(random_cluster_id);
-    });
-    if let Err(error) = settled.await {
-        tracing::error!(%error, "cannot write who this node is to its log");
+    if let Err(error) = node.store.log.update_state(|state| state.elect_on_open = false).await {
+        tracing::error!(%error, "cannot write to the log that the new cluster was led");
     }
 }
 

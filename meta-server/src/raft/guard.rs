@@ -1,0 +1,479 @@
+//! Who may talk to whom. Every message between members says which cluster and which incarnation of a node it comes from and is
+//! meant for; the guard refuses what does not fit, says so once for each peer, and counts it.
+//!
+//! An *incarnation* is one life of a node's store. A node that was imported again, restored or wiped has forgotten what it
+//! voted for and acknowledged; were it taken for the one it was, the cluster could fork without an error. So each node puts the
+//! incarnation of a peer on record, durably, before it first answers it or counts on its answer, and takes no other until that
+//! peer was removed from the cluster. A leader tells its followers what it has on record, and they go by that.
+//!
+//! Knows nothing of what the messages ask for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    io,
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+};
+
+use backup_plugin::hex::hex;
+use meta_proto::raft as pb;
+use openraft::{RaftMetrics, async_runtime::WatchReceiver, type_config::alias::WatchReceiverOf};
+use tonic::{Code, Status};
+
+use super::types::TypeConfig;
+use crate::{log::LogDb, store::Identity};
+
+/// Why a message of another node is not taken. Nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("it is meant for node {meant}, and this is node {own}: two nodes have the same address on record")]
+    OtherNode { meant: u64, own: u64 },
+
+    #[error("node {peer} belongs to cluster {theirs}, node {own} belongs to cluster {ours}")]
+    OtherCluster { peer: u64, theirs: String, own: u64, ours: String },
+
+    #[error("node {peer} belongs to no cluster yet, node {own} belongs to cluster {ours}")]
+    NoCluster { peer: u64, own: u64, ours: String },
+
+    #[error("node {peer} is not a member that node {own}, which belongs to no cluster yet, knows")]
+    Stranger { peer: u64, own: u64 },
+
+    /// The one that talks has lost its memory.
+    #[error(
+        "node {peer} was imported again or wiped, and has forgotten what it acknowledged: remove it and join it anew \
+         (empty its raft_dir, and start it with --join and the same --id and address)"
+    )]
+    PeerReborn { peer: u64 },
+
+    /// The one that is talked to has.
+    #[error(
+        "node {own} was imported again or wiped, and node {peer} knows it from before: remove node {own} and join it anew \
+         (empty its raft_dir, and start it with --join and the same --id and address)"
+    )]
+    Reborn { own: u64, peer: u64 },
+}
+
+impl Refusal {
+    /// As a metric's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Refusal::OtherNode { .. } => "other_node",
+            Refusal::OtherCluster { .. } | Refusal::NoCluster { .. } => "other_cluster",
+            Refusal::Stranger { .. } => "stranger",
+            Refusal::PeerReborn { .. } | Refusal::Reborn { .. } => "other_incarnation",
+        }
+    }
+}
+
+/// What a member answers when it refuses to listen.
+const REFUSED: Code = Code::FailedPrecondition;
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        Status::new(REFUSED, refusal.to_string())
+    }
+}
+
+/// Why a message was not let through.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("a message of another member does not say who it is from")]
+    Anonymous,
+    #[error("cannot put on record who another member is")]
+    Record(#[source] io::Error),
+}
+
+impl From<GuardError> for Status {
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::Refused(refusal) => refusal.into(),
+            GuardError::Anonymous => Status::invalid_argument(error.to_string()),
+            GuardError::Record(source) => Status::internal(format!("cannot put on record who the caller is: {source}")),
+        }
+    }
+}
+
+/// The guard of one node; clones share it.
+#[derive(Clone)]
+pub struct Guard {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    node_id: u64,
+    incarnation: u64,
+    log: LogDb,
+    known: RwLock<Known>,
+    /// One change of what is known at a time: it is on disk before it is known.
+    changing: tokio::sync::Mutex<()>,
+    metrics: OnceLock<WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>>,
+    /// What was said before, of whom.
+    told: Mutex<BTreeSet<(u64, String)>>,
+    refused: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// As on disk.
+#[derive(Clone)]
+struct Known {
+    cluster_id: Option<String>,
+    peers: BTreeMap<u64, u64>,
+}
+
+impl Guard {
+    /// For the node that lives in a store. What it learns goes to `log`.
+    pub fn new(node_id: u64, identity: Identity, log: LogDb) -> Self {
+        let known = Known { cluster_id: identity.cluster_id, peers: log.state().peer_incarnations };
+        let inner = Inner {
+            node_id,
+            incarnation: identity.incarnation,
+            log,
+            known: RwLock::new(known),
+            changing: tokio::sync::Mutex::default(),
+            metrics: OnceLock::new(),
+            told: Mutex::default(),
+            refused: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Where members are looked up, from the moment there is a Raft.
+    pub fn watch(&self, metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>) {
+        // Set once, by whoever starts the node.
+        let _ = self.inner.metrics.set(metrics);
+    }
+
+    pub fn node_id(&self) -> u64 {
+        self.inner.node_id
+    }
+
+    pub fn incarnation(&self) -> u64 {
+        self.inner.incarnation
+    }
+
+    /// 64 lower-case hex digits; `None`: not known yet.
+    pub fn cluster_id(&self) -> Option<String> {
+        self.known(|known| known.cluster_id.clone())
+    }
+
+    /// The incarnation on record.
+    pub fn incarnation_of(&self, peer: u64) -> Option<u64> {
+        self.known(|known| known.peers.get(&peer).copied())
+    }
+
+    /// How this node presents itself to `target`.
+    pub fn caller(&self, target: u64) -> pb::Caller {
+        self.known(|known| pb::Caller {
+            cluster_id: known.cluster_id.clone().unwrap_or_default(),
+            node_id: self.inner.node_id,
+            incarnation: self.inner.incarnation,
+            target,
+            target_incarnation: known.peers.get(&target).copied(),
+        })
+    }
+
+    /// How this node signs its answers.
+    pub fn responder(&self) -> pb::Responder {
+        pb::Responder {
+            cluster_id: self.cluster_id().unwrap_or_default(),
+            node_id: self.inner.node_id,
+            incarnation: self.inner.incarnation,
+        }
+    }
+
+    /// What this node has on record of others: for followers to go by.
+    pub fn incarnations(&self) -> HashMap<u64, u64> {
+        self.known(|known| known.peers.iter().map(|(id, incarnation)| (*id, *incarnation)).collect())
+    }
+
+    /// Lets a message in, or refuses it. Who sent it is on record when this returns.
+    pub async fn admit(&self, caller: Option<&pb::Caller>) -> Result<(), GuardError> {
+        let caller = caller.ok_or(GuardError::Anonymous)?;
+        let peer = caller.node_id;
+        self.check_address(caller).map_err(|refusal| self.refuse(peer, refusal))?;
+        // First what says most: a member that was restored belongs to no cluster either.
+        self.check_record(peer, caller.incarnation).map_err(|refusal| self.refuse(peer, refusal))?;
+        self.check_cluster(peer, &caller.cluster_id).map_err(|refusal| self.refuse(peer, refusal))?;
+        self.put_on_record(peer, caller.incarnation).await
+    }
+
+    /// Lets the answer of `target` in, or refuses it. Who gave it is on record when this returns.
+    pub async fn accept(&self, target: u64, responder: Option<&pb::Responder>) -> Result<(), GuardError> {
+        let responder = responder.ok_or(GuardError::Anonymous)?;
+        if responder.node_id != target {
+            let refusal = Refusal::OtherNode { meant: target, own: responder.node_id };
+            return Err(self.refuse(target, refusal).into());
+        }
+        // One that belongs to no cluster yet takes this one with the message that it answered.
+        if !responder.cluster_id.is_empty() {
+            self.check_cluster(target, &responder.cluster_id).map_err(|refusal| self.refuse(target, refusal))?;
+        }
+        self.put_on_record(target, responder.incarnation).await
+    }
+
+    /// Takes the cluster id of a leader that was followed, or of a member that voted for this node, where there is none yet.
+    pub async fn adopt_cluster(&self, cluster_id: &str) -> io::Result<()> {
+        if cluster_id.is_empty() || self.known(|known| known.cluster_id.is_some()) {
+            return Ok(());
+        }
+        self.change(|known| known.cluster_id.get_or_insert_with(|| cluster_id.to_owned()).clone()).await?;
+        tracing::info!(cluster_id, "this node belongs to a cluster now");
+        Ok(())
+    }
+
+    /// Gives the cluster an id, where a leader has none yet.
+    pub async fn mint_cluster(&self) -> io::Result<()> {
+        if self.known(|known| known.cluster_id.is_some()) {
+            return Ok(());
+        }
+        let cluster_id = self.change(|known| known.cluster_id.get_or_insert_with(random_cluster_id).clone()).await?;
+        tracing::info!(cluster_id, "this cluster has an id now");
+        Ok(())
+    }
+
+    /// Goes by what a leader, which was followed, has on record.
+    pub async fn learn(&self, incarnations: &HashMap<u64, u64>) -> io::Result<()> {
+        let own = self.inner.node_id;
+        let news = |known: &Known| {
+            let differs = |(id, incarnation): &(&u64, &u64)| **id != own && known.peers.get(id) != Some(*incarnation);
+            incarnations.iter().filter(differs).map(|(id, incarnation)| (*id, *incarnation)).collect::<Vec<_>>()
+        };
+        if self.known(|known| news(known).is_empty()) {
+            return Ok(());
+        }
+        self.change(|known| {
+            let news = news(known);
+            known.peers.extend(news);
+        })
+        .await
+    }
+
+    /// Puts `incarnation` on record for a node that is about to join, whatever there was before.
+    pub async fn replace(&self, peer: u64, incarnation: u64) -> io::Result<()> {
+        if self.incarnation_of(peer) == Some(incarnation) {
+            return Ok(());
+        }
+        self.forget_told(peer);
+        self.change(|known| {
+            known.peers.insert(peer, incarnation);
+        })
+        .await
+    }
+
+    /// Forgets who was removed from the cluster: what comes back under that id is another node.
+    pub async fn keep_only(&self, members: &BTreeSet<u64>) -> io::Result<()> {
+        let gone = |known: &Known| known.peers.keys().any(|id| !members.contains(id));
+        if !self.known(gone) {
+            return Ok(());
+        }
+        self.change(|known| known.peers.retain(|id, _| members.contains(id))).await
+    }
+
+    /// Messages refused so far, by kind.
+    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+        self.inner.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn check_address(&self, caller: &pb::Caller) -> Result<(), Refusal> {
+        let Inner { node_id: own, incarnation, .. } = *self.inner;
+        if caller.target != own {
+            return Err(Refusal::OtherNode { meant: caller.target, own });
+        }
+        if caller.target_incarnation.is_some_and(|known| known != incarnation) {
+            return Err(Refusal::Reborn { own, peer: caller.node_id });
+        }
+        Ok(())
+    }
+
+    fn check_cluster(&self, peer: u64, theirs: &str) -> Result<(), Refusal> {
+        let own = self.inner.node_id;
+        self.known(|known| match &known.cluster_id {
+            Some(ours) if ours == theirs => Ok(()),
+            Some(ours) if theirs.is_empty() => Err(Refusal::NoCluster { peer, own, ours: ours.clone() }),
+            Some(ours) => {
+                Err(Refusal::OtherCluster { peer, theirs: theirs.to_owned(), own, ours: ours.clone() })
+            }
+            // Restored without a cluster id: listens to the members it was restored with.
+            None if self.is_member(peer) => Ok(()),
+            None => Err(Refusal::Stranger { peer, own }),
+        })
+    }
+
+    fn check_record(&self, peer: u64, incarnation: u64) -> Result<(), Refusal> {
+        match self.incarnation_of(peer) {
+            Some(on_record) if on_record != incarnation => Err(Refusal::PeerReborn { peer }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn put_on_record(&self, peer: u64, incarnation: u64) -> Result<(), GuardError> {
+        let on_record = match self.incarnation_of(peer) {
+            Some(on_record) => on_record,
+            None => self
+                .change(|known| *known.peers.entry(peer).or_insert(incarnation))
+                .await
+                .map_err(GuardError::Record)?,
+        };
+        if on_record == incarnation {
+            return Ok(());
+        }
+        Err(self.refuse(peer, Refusal::PeerReborn { peer }).into())
+    }
+
+    fn is_member(&self, id: u64) -> bool {
+        let metrics = self.inner.metrics.get();
+        metrics.is_some_and(|metrics| metrics.borrow_watched().membership_config.membership().get_node(&id).is_some())
+    }
+
+    /// Counts it, and says it where it was not said before.
+    fn refuse(&self, peer: u64, refusal: Refusal) -> Refusal {
+        *self.inner.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(refusal.kind()).or_default() += 1;
+        let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.insert((peer, refusal.to_string())) {
+            tracing::error!(peer, "refused to talk to a node: {refusal}");
+        }
+        refusal
+    }
+
+    /// What is refused of a node from here on is news.
+    fn forget_told(&self, peer: u64) {
+        self.inner.told.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != peer);
+    }
+
+    fn known<T>(&self, read: impl FnOnce(&Known) -> T) -> T {
+        read(&self.inner.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Changes what is known, on disk first.
+    async fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> io::Result<T> {
+        let _turn = self.inner.changing.lock().await;
+        let mut known = self.known(Known::clone);
+        let result = change(&mut known);
+        let Known { cluster_id, peers } = known.clone();
+        self.inner
+            .log
+            .update_state(move |state| {
+                state.cluster_id = cluster_id;
+                state.peer_incarnations = peers;
+            })
+            .await?;
+        *self.inner.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(result)
+    }
+}
+
+/// 64 lower-case hex digits that no other cluster has.
+pub fn random_cluster_id() -> String {
+    hex(&rand::random::<[u8; 32]>())
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const OURS: &str = "aa";
+
+    fn guard(cluster_id: Option<&str>) -> (TempDir, Guard) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LogDb::open(dir.path()).unwrap();
+        let identity = Identity {
+            node_id: Some(1),
+            cluster_id: cluster_id.map(str::to_owned),
+            incarnation: 100,
+            elect_on_open: false,
+        };
+        (dir, Guard::new(1, identity, log))
+    }
+
+    fn caller(node_id: u64, incarnation: u64) -> pb::Caller {
+        pb::Caller { cluster_id: OURS.into(), node_id, incarnation, target: 1, target_incarnation: None }
+    }
+
+    fn refusal<T: std::fmt::Debug>(result: Result<T, GuardError>) -> Refusal {
+        match result.unwrap_err() {
+            GuardError::Refused(refusal) => refusal,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_is_taken_at_its_first_word_and_no_other_in_its_place() {
+        let (dir, guard) = guard(Some(OURS));
+        guard.admit(Some(&caller(2, 7))).await.unwrap();
+        guard.admit(Some(&caller(2, 7))).await.unwrap();
+        assert_eq!(refusal(guard.admit(Some(&caller(2, 8))).await), Refusal::PeerReborn { peer: 2 });
+        assert_eq!(guard.refused(), [("other_incarnation", 1)].into());
+        guard.inner.log.close().unwrap();
+        drop(guard);
+        // It is on disk.
+        assert_eq!(LogDb::open(dir.path()).unwrap().state().peer_incarnations, [(2, 7)].into());
+    }
+
+    #[tokio::test]
+    async fn messages_that_do_not_fit_are_refused() {
+        let (_dir, guard) = guard(Some(OURS));
+        let meant_for_another = pb::Caller { target: 3, ..caller(2, 7) };
+        let meant_for_the_past = pb::Caller { target_incarnation: Some(99), ..caller(2, 7) };
+        let of_another_cluster = pb::Caller { cluster_id: "bb".into(), ..caller(2, 7) };
+        let of_none = pb::Caller { cluster_id: String::new(), ..caller(2, 7) };
+        for (caller, expected) in [
+            (meant_for_another, Refusal::OtherNode { meant: 3, own: 1 }),
+            (meant_for_the_past, Refusal::Reborn { own: 1, peer: 2 }),
+            (of_another_cluster, Refusal::OtherCluster { peer: 2, theirs: "bb".into(), own: 1, ours: OURS.into() }),
+            (of_none, Refusal::NoCluster { peer: 2, own: 1, ours: OURS.into() }),
+        ] {
+            assert_eq!(refusal(guard.admit(Some(&caller)).await), expected);
+        }
+        assert!(matches!(guard.admit(None).await, Err(GuardError::Anonymous)));
+        assert_eq!(guard.incarnation_of(2), None, "one that was refused is not on record");
+    }
+
+    #[tokio::test]
+    async fn answers_are_checked_as_messages_are() {
+        let (_dir, guard) = guard(Some(OURS));
+        let answer = |cluster_id: &str, incarnation| pb::Responder {
+            cluster_id: cluster_id.into(),
+            node_id: 2,
+            incarnation,
+        };
+        guard.accept(2, Some(&answer("", 7))).await.unwrap();
+        guard.accept(2, Some(&answer(OURS, 7))).await.unwrap();
+        assert_eq!(refusal(guard.accept(2, Some(&answer(OURS, 8))).await), Refusal::PeerReborn { peer: 2 });
+        assert_eq!(refusal(guard.accept(3, Some(&answer(OURS, 7))).await), Refusal::OtherNode { meant: 3, own: 2 });
+        assert!(matches!(refusal(guard.accept(2, Some(&answer("bb", 7))).await), Refusal::OtherCluster { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_node_without_a_cluster_listens_to_members_alone_and_takes_one_id_for_good() {
+        let (_dir, guard) = guard(None);
+        assert_eq!(refusal(guard.admit(Some(&caller(2, 7))).await), Refusal::Stranger { peer: 2, own: 1 });
+        guard.adopt_cluster("").await.unwrap();
+        assert_eq!(guard.cluster_id(), None);
+        guard.adopt_cluster(OURS).await.unwrap();
+        guard.adopt_cluster("bb").await.unwrap();
+        guard.mint_cluster().await.unwrap();
+        assert_eq!(guard.cluster_id().as_deref(), Some(OURS));
+    }
+
+    #[tokio::test]
+    async fn a_leaders_record_replaces_ones_own() {
+        let (_dir, guard) = guard(Some(OURS));
+        guard.admit(Some(&caller(2, 7))).await.unwrap();
+        guard.learn(&[(1, 5), (2, 8), (3, 9)].into()).await.unwrap();
+        assert_eq!(guard.incarnations(), [(2, 8), (3, 9)].into(), "nobody tells a node who it is itself");
+        guard.keep_only(&[1, 3].into()).await.unwrap();
+        assert_eq!(guard.incarnations(), [(3, 9)].into());
+        guard.replace(3, 10).await.unwrap();
+        assert_eq!(guard.incarnation_of(3), Some(10));
+    }
+
+    #[test]
+    fn a_cluster_id_is_64_hex_digits_and_never_the_same() {
+        let id = random_cluster_id();
+        assert_eq!(id.len(), 64);
+        assert!(id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')));
+        assert_ne!(id, random_cluster_id());
+    }
+}

@@ -1,0 +1,154 @@
+//! Replication: requests go out on one stream as openraft makes them, answers come back in order. A stream on which an answer
+//! is overdue is given up, so that it is tried on a new connection.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, stream};
+use meta_proto::raft as pb;
+use openraft::{
+    base::BoxStream,
+    errors::{RPCError, Timeout},
+    network::{RPCOption, RPCTypes},
+    raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult},
+};
+use tonic::Streaming;
+
+use super::{Peer, unreachable};
+use crate::raft::{guard::Guard, types::TypeConfig, wire};
+
+type RpcError = RPCError<TypeConfig>;
+type Answer = Result<StreamAppendResult<TypeConfig>, RpcError>;
+
+/// How long an answer may be overdue: the disk of a follower may be slow, and its process may hang.
+const OVERDUE: Duration = Duration::from_secs(5);
+
+/// What the two directions of one stream share.
+#[derive(Default)]
+struct Progress {
+    sent: AtomicU64,
+    /// Why no more is sent.
+    failed: Mutex<Option<std::io::Error>>,
+}
+
+impl Peer {
+    /// Sends requests for as long as there are any, and gives the answers.
+    pub(super) async fn append_stream<'s, S>(&'s mut self, input: S, option: RPCOption) -> Result<BoxStream<'s, Answer>, RpcError>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        let progress = Arc::new(Progress::default());
+        let opened = async {
+            // Only a leader sends entries, and a leader's cluster has an id.
+            self.guard.mint_cluster().await.map_err(|error| unreachable(&error))?;
+            let requests = requests(input, self.guard.clone(), self.target, progress.clone());
+            let mut client = self.client(self.lane)?;
+            let replies = client.append(requests).await.map_err(|status| unreachable(&status))?;
+            Ok(replies.into_inner())
+        };
+        let replies = self.within(RPCTypes::AppendEntries, &option, opened).await?;
+        let start = Answers { replies, guard: self.guard.clone(), target: self.target, progress, answered: 0 };
+        Ok(Box::pin(stream::unfold(Some(start), |answers| async {
+            let mut answers = answers?;
+            let answer = answers.next().await?;
+            let goes_on = matches!(answer, Ok(Ok(_)));
+            Some((answer, goes_on.then_some(answers)))
+        })))
+    }
+
+    /// One request and its answer.
+    pub(super) async fn append_once(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RpcError> {
+        let last = request.entries.last().map(|entry| entry.log_id).or(request.prev_log_id);
+        let mut answers = self.append_stream(stream::iter([request]), option).await?;
+        let answer = answers.next().await.unwrap_or_else(|| Err(ended()))?;
+        Ok(match answer {
+            Ok(matched) if matched == last => AppendEntriesResponse::Success,
+            Ok(matched) => AppendEntriesResponse::PartialSuccess(matched),
+            Err(StreamAppendError::Conflict(_)) => AppendEntriesResponse::Conflict,
+            Err(StreamAppendError::HigherVote(vote)) => AppendEntriesResponse::HigherVote(vote),
+        })
+    }
+}
+
+fn ended() -> RpcError {
+    RPCError::Unreachable(openraft::errors::Unreachable::from_string("the member ended the stream without an answer"))
+}
+
+/// What goes out. The first request tells what the leader has on record of the other members.
+fn requests(
+    input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    guard: Guard,
+    target: u64,
+    progress: Arc<Progress>,
+) -> impl Stream<Item = pb::AppendRequest> + Send + 'static {
+    let mut incarnations = guard.incarnations();
+    incarnations.remove(&target);
+    input
+        .scan(incarnations, move |incarnations, request| {
+            let encoded = wire::append_to_pb(&request, guard.caller(target));
+            let message = match encoded {
+                Ok(message) => Some(pb::AppendRequest { incarnations: std::mem::take(incarnations), ..message }),
+                Err(error) => {
+                    *progress.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    None
+                }
+            };
+            progress.sent.fetch_add(1, Ordering::Release);
+            std::future::ready(message)
+        })
+}
+
+/// What comes back.
+struct Answers {
+    replies: Streaming<pb::AppendReply>,
+    guard: Guard,
+    target: u64,
+    progress: Arc<Progress>,
+    answered: u64,
+}
+
+impl Answers {
+    async fn next(&mut self) -> Option<Answer> {
+        loop {
+            let waited_for = self.progress.sent.load(Ordering::Acquire);
+            match tokio::time::timeout(OVERDUE, self.replies.message()).await {
+                Ok(Ok(Some(reply))) => {
+                    self.answered += 1;
+                    return Some(self.read(reply).await);
+                }
+                Ok(Ok(None)) => return self.encoding_error().map(Err),
+                Ok(Err(status)) => return Some(Err(RPCError::Unreachable(unreachable(&status)))),
+                // Nothing was asked for so long: nothing is overdue.
+                Err(_) if self.answered >= waited_for => {}
+                Err(_) => {
+                    return Some(Err(RPCError::Timeout(Timeout {
+                        action: RPCTypes::AppendEntries,
+                        id: self.guard.node_id(),
+                        target: self.target,
+                        timeout: OVERDUE,
+                    })));
+                }
+            }
+        }
+    }
+
+    async fn read(&self, reply: pb::AppendReply) -> Answer {
+        let accepted = self.guard.accept(self.target, reply.responder.as_ref()).await;
+        accepted.map_err(|error| RPCError::Unreachable(unreachable(&error)))?;
+        wire::append_result(reply.result).map_err(|error| RPCError::Unreachable(unreachable(&error)))
+    }
+
+    fn encoding_error(&self) -> Option<RpcError> {
+        let failed = self.progress.failed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(RPCError::Unreachable(unreachable(&failed)))
+    }
+}
