@@ -16,6 +16,7 @@ mod kv;
 mod memory;
 mod new_cluster;
 mod offline_export;
+mod one_node_history;
 mod protocol;
 mod restore;
 mod status;
