@@ -40,7 +40,7 @@ async fn a_leader_that_is_killed_under_load_and_comes_back_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_majority_that_is_killed_at_once_comes_back_with_everything() {
+async fn a_cluster_that_is_killed_whole_comes_back_with_everything() {
     let mut cluster = Cluster::formed(Layout::voters(3)).await;
     let load = load(&cluster);
     load.writes(150).await;

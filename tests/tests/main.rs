@@ -19,6 +19,7 @@ mod offline_export;
 mod one_node_history;
 mod protocol;
 mod restore;
+mod restored_cluster;
 mod status;
 mod stop;
 mod tail;
