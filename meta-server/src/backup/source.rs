@@ -39,11 +39,16 @@ impl StoreSource {
         let pin = self.pins.pin();
         let state = self.state.view();
         let raft = self.log.state();
-        let purged = raft.purged.max(pin.purging()).map(types::record_log_id);
         let applied = state.last_applied();
+        let mut purged = raft.purged.max(pin.purging()).map(types::record_log_id);
+        let last_log = self.log.last_log_id().map(types::record_log_id);
+        if last_log.map(|id| id.index) < applied.map(|id| id.index) {
+            // A snapshot was installed, and the log that it overtakes is about to be purged.
+            purged = applied;
+        }
         // With nothing applied the log tells the whole of the node. What of it is committed may not be known, so all of
         // it travels.
-        let last = applied.or_else(|| self.log.last_log_id().map(types::record_log_id));
+        let last = applied.or(last_log);
         let committed = applied.or(raft.committed.map(types::record_log_id));
         let last_index = last.map(|id| id.index);
         let origin = Origin {

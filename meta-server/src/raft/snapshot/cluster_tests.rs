@@ -34,17 +34,19 @@ use crate::{
     store::Store,
 };
 
+type Member = (Raft<StateMachine>, StateMachine);
+
 /// Reaches the one follower, while there is one.
 #[derive(Clone, Default)]
 struct Network {
-    follower: Arc<Mutex<Option<(Raft<StateMachine>, StateMachine)>>>,
+    follower: Arc<Mutex<Option<Member>>>,
     /// So many snapshots break off after their first records.
     broken: Arc<AtomicU64>,
     installed: Arc<AtomicU64>,
 }
 
 impl Network {
-    fn follower(&self) -> Result<(Raft<StateMachine>, StateMachine), Unreachable<TypeConfig>> {
+    fn follower(&self) -> Result<Member, Unreachable<TypeConfig>> {
         let follower = self.follower.lock().unwrap().clone();
         follower.ok_or_else(|| Unreachable::new(&AnyError::error("there is no follower")))
     }
