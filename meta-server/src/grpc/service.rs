@@ -18,7 +18,7 @@ use crate::{
     apply::Applied,
     backup::source::NodeSource,
     command::{Command, Transaction},
-    node::{MetaNode, now_ms},
+    node::{LEADER_METADATA, MetaNode, now_ms},
 };
 
 /// The service of one node.
@@ -43,6 +43,15 @@ impl MetaApi {
         }
         self.backups.export(chunk_size).await
     }
+}
+
+/// A reply that says where the leader is, when that was not this node.
+fn led_by<T>(message: T, leader_grpc_address: Option<String>) -> Response<T> {
+    let mut response = Response::new(message);
+    if let Some(address) = leader_grpc_address.and_then(|address| address.parse().ok()) {
+        response.metadata_mut().insert(LEADER_METADATA, address);
+    }
+    response
 }
 
 /// A command answered with another command's result: a fault of this program.
@@ -73,8 +82,9 @@ impl MetaService for MetaApi {
     async fn kv_api(&self, request: Request<pb::RaftRequest>) -> Result<Response<pb::RaftReply>, Status> {
         self.gate.require_token(request.metadata())?;
         let WriteRequest::UpsertKV(upsert) = kv::parse(request.get_ref())?;
-        match self.node.write(Command::UpsertKV(upsert)).await? {
-            Applied::Kv(change) => Ok(Response::new(WriteReply::of(change).encode()?)),
+        let answer = self.node.write_told(Command::UpsertKV(upsert)).await?;
+        match answer.value {
+            Applied::Kv(change) => Ok(led_by(WriteReply::of(change).encode()?, answer.leader_grpc_address)),
             other => Err(unexpected(&other)),
         }
     }
@@ -93,8 +103,9 @@ impl MetaService for MetaApi {
         self.gate.require_token(request.metadata())?;
         let transaction = Transaction::try_from(request.into_inner())
             .map_err(|missing| Status::invalid_argument(missing.to_string()))?;
-        match self.node.write(Command::Transaction(transaction)).await? {
-            Applied::Txn(reply) => Ok(Response::new(reply.into())),
+        let answer = self.node.write_told(Command::Transaction(transaction)).await?;
+        match answer.value {
+            Applied::Txn(reply) => Ok(led_by(reply.into(), answer.leader_grpc_address)),
             other => Err(unexpected(&other)),
         }
     }
