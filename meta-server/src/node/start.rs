@@ -1,12 +1,12 @@
 //! Starting a node: who it is, and a Raft on its store. Knows nothing of what runs afterwards; that is `upkeep`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use backup_plugin::record::{Endpoint, Node};
 use openraft::SnapshotPolicy;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{MetaNode, StartError, upkeep::Upkeep};
+use super::{MetaNode, StartError, forward::Patience, upkeep::Upkeep};
 use crate::{
     command::Limits,
     config::{Config, RaftConfig},
@@ -51,6 +51,7 @@ impl MetaNode {
             channels,
             store,
             limits: Limits { max_request_bytes: config.max_request_bytes },
+            patience: Patience::new(election_time(&config.raft)),
             export_pin_limit: config.export_pin_limit,
             compaction: Arc::default(),
             tasks: TaskTracker::new(),
@@ -124,6 +125,11 @@ fn raft_config(config: &RaftConfig) -> openraft::Config {
         enable_leader_restore: Some(false),
         ..openraft::Config::default()
     }
+}
+
+/// What an election may take, from the loss of a leader on: its lease runs out, a follower stands, and perhaps one more does.
+fn election_time(config: &RaftConfig) -> Duration {
+    Duration::from_millis(config.election_timeout_ms().end * 3)
 }
 
 /// Where other members reach this node. A host that is not given stays what the cluster has on record: a restored node keeps

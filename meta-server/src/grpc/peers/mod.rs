@@ -1,7 +1,10 @@
 //! `raft.RaftService`: what other members ask of this node. Each call is let in by the guard before anything else; what it means
 //! is Raft's, or the node's.
 
+mod answers;
 mod append;
+pub mod ask;
+mod calls;
 mod snapshot;
 
 use std::sync::Arc;
@@ -103,8 +106,9 @@ impl RaftService for PeerApi {
         Err(Status::unimplemented("not yet"))
     }
 
-    async fn write(&self, _request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn write(&self, request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteReply>, Status> {
+        self.admit(request.get_ref().caller.as_ref()).await?;
+        Ok(Response::new(calls::write(&self.node, &request.get_ref().command).await?))
     }
 
     async fn read(&self, _request: Request<pb::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
