@@ -1,5 +1,5 @@
-//! How much an export has to include, and what it says of where it comes from. Plain data; knows nothing of who finds it
-//! out, and nothing of how it is sent.
+//! How much an export has to include, and what it says of where it comes from. Plain data; knows nothing of who finds
+//! it out, and nothing of how it is sent.
 
 use std::fmt;
 

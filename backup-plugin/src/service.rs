@@ -1,5 +1,5 @@
-//! The gRPC handlers that a host mounts: how much an export includes, where it may be less, and what is said of it. The one
-//! place where an error becomes a `tonic::Status`.
+//! The gRPC handlers that a host mounts: how much an export includes, where it may be less, and what is said of it. The
+//! one place where an error becomes a `tonic::Status`.
 //!
 //! Authentication, transport and the other methods of the service are the host's.
 
@@ -44,8 +44,8 @@ impl<S: BackupSource> BackupService<S> {
     ///
     /// # Errors
     ///
-    /// What is asked for and not served; RESOURCE_EXHAUSTED while sixteen others run; UNAVAILABLE for an export that has to be
-    /// linearizable and is not confirmed; what the source could not pin.
+    /// What is asked for and not served; RESOURCE_EXHAUSTED while sixteen others run; UNAVAILABLE for an export that
+    /// has to be linearizable and is not confirmed; what the source could not pin.
     pub async fn export(&self, request: &pb::ExportRequest) -> Result<ExportStream, Status> {
         if request.with_history {
             return Err(no_history());
@@ -59,8 +59,8 @@ impl<S: BackupSource> BackupService<S> {
         Ok(ExportStream { running: Some((chunks, place)), provenance: Some(provenance.into()), shutdown })
     }
 
-    /// A view that includes what is wanted, or, where that may be, what there is. What is confirmed is applied before the view
-    /// is pinned, so the view includes it.
+    /// A view that includes what is wanted, or, where that may be, what there is. What is confirmed is applied before
+    /// the view is pinned, so the view includes it.
     async fn pin(&self, wanted: Wanted) -> Result<(S::View, Provenance), Status> {
         let confirmed = match wanted {
             Wanted::Local => {
@@ -76,7 +76,7 @@ impl<S: BackupSource> BackupService<S> {
             Some(Ok(())) => (Consistency::Linearizable, None),
             Some(Err(error)) if wanted == Wanted::Linearizable => return Err(unconfirmed(&error, &origin)),
             Some(Err(error)) => {
-                tracing::warn!(%error, "exporting what this node has applied, which may not be all that was acknowledged");
+                tracing::warn!(%error, "exporting what this node has applied, which may miss acknowledged writes");
                 (Consistency::Local, Some(error.to_string()))
             }
         };
@@ -116,7 +116,7 @@ impl Stream for ExportStream {
 
 fn no_history() -> Status {
     Status::unimplemented(
-        "with_history is not served: this version exports the state of one moment, and the log that is left; ask without it",
+        "with_history is not served: this version exports one moment, and the log that is left; ask without it",
     )
 }
 
@@ -265,8 +265,8 @@ mod tests {
         assert_eq!(code, Code::Unavailable);
         assert_eq!(
             message,
-            "no linearizable export: nobody leads; --consistency local exports what this node has applied, up to T1-N1.2, and \
-             may miss acknowledged writes"
+            "no linearizable export: nobody leads; --consistency local exports what this node has applied, up to \
+             T1-N1.2, and may miss acknowledged writes"
         );
         assert!(released());
     }

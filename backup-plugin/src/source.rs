@@ -11,26 +11,29 @@ use crate::{
 pub trait BackupSource: Send + Sync + 'static {
     type View: BackupView;
 
-    /// Waits until this node has applied every write that any node of its cluster acknowledged before this was called, and
-    /// asks the leader which those are. A view that is pinned afterwards includes them all.
+    /// Waits until this node has applied every write that any node of its cluster acknowledged before this was called,
+    /// and asks the leader which those are. A view that is pinned afterwards includes them all.
     ///
     /// # Errors
     ///
-    /// Why no leader confirmed that within the host's own limit, in words for an operator. The store can be pinned all the same.
+    /// Why no leader confirmed that within the host's own limit, in words for an operator. The store can be pinned all
+    /// the same.
     fn confirm(&self) -> impl Future<Output = io::Result<()>> + Send;
 
     /// Waits for what this node is about to apply and needs no other node for: right after a start, that is what it
     /// acknowledged before. Never fails and never waits for another node.
     fn settle(&self) -> impl Future<Output = ()> + Send;
 
-    /// Pins what this node has applied at this moment, at one log id, and returns a view of it. Never asks another node.
+    /// Pins what this node has applied at this moment, at one log id, and returns a view of it. Never asks another
+    /// node.
     ///
     /// The view stays as it is while writes go on and never makes a writer wait. While it lives the host keeps what it
     /// needs (log entries, files); dropping it releases all of that at once.
     fn pin(&self) -> impl Future<Output = io::Result<Self::View>> + Send;
 }
 
-/// One pinned moment of a store. Reading blocks, so it is done on a thread that may; only [`BackupView::origin`] does not.
+/// One pinned moment of a store. Reading blocks, so it is done on a thread that may; only [`BackupView::origin`] does
+/// not.
 pub trait BackupView: Send + 'static {
     /// Where the view comes from, as of the moment it was pinned; its ids agree with what the other methods give.
     fn origin(&self) -> Origin;

@@ -1,5 +1,5 @@
-//! How the options of an export and its provenance are sent. The one place where the plugin's types meet the protocol's;
-//! what a message lacks is named when it is read.
+//! How the options of an export and its provenance are sent. The one place where the plugin's types meet the
+//! protocol's; what a message lacks is named when it is read.
 
 use meta_proto::pb;
 

@@ -31,7 +31,7 @@ impl Client {
 
     /// Connects and shakes hands; also gives the version that the server says it is.
     pub async fn handshake(address: &str, version: u64, username: &str) -> Result<(Client, u64), Status> {
-        let mut rpc = MetaServiceClient::new(channel(address).await);
+        let mut rpc = MetaServiceClient::new(connect(address).await?);
         let auth = pb::BasicAuth { username: username.to_owned(), password: "xxx".to_owned() };
         let hello = pb::HandshakeRequest { protocol_version: version, payload: auth.encode_to_vec() };
         let mut replies = rpc.handshake(tokio_stream::once(hello)).await?.into_inner();
@@ -120,11 +120,16 @@ const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// A connection, for whatever service the server has.
 pub async fn channel(address: &str) -> Channel {
+    connect(address).await.unwrap()
+}
+
+/// The same to a server that may be gone.
+pub async fn connect(address: &str) -> Result<Channel, Status> {
     let endpoint = Channel::from_shared(format!("http://{address}"))
         .expect("an address")
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    endpoint.connect().await.unwrap_or_else(|error| panic!("cannot connect to {address}: {error}"))
+    endpoint.connect().await.map_err(|error| Status::unavailable(format!("cannot connect to {address}: {error}")))
 }
 
 /// The rest of an export.

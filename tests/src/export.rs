@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 /// The state machine of an export, and where its log ends.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Export {
     pub node_id: Option<u64>,
     pub committed: Option<u64>,

@@ -33,6 +33,10 @@ pub struct Settings {
     pub raft_dir: PathBuf,
     pub id: Option<u64>,
     pub single: bool,
+    /// Where the Raft service listens; `None`: at the advertised host.
+    pub raft_listen_host: Option<String>,
+    /// Where other members find it.
+    pub raft_advertise_host: String,
     pub raft_port: u16,
     pub grpc_address: String,
     pub admin_address: String,
@@ -40,6 +44,8 @@ pub struct Settings {
     pub file_limit_kib: Option<u64>,
     /// As well as to standard error.
     pub logs_to_files: bool,
+    /// Standard error is added to this file, and is left to its owner to show.
+    pub stderr: Option<PathBuf>,
     pub more: Vec<OsString>,
 }
 
@@ -50,11 +56,14 @@ impl Settings {
             raft_dir: raft_dir.to_owned(),
             id: None,
             single: false,
+            raft_listen_host: None,
+            raft_advertise_host: "127.0.0.1".to_owned(),
             raft_port: free_port(),
             grpc_address: "127.0.0.1:0".to_owned(),
             admin_address: "127.0.0.1:0".to_owned(),
             file_limit_kib: None,
             logs_to_files: false,
+            stderr: None,
             more: Vec::new(),
         }
     }
@@ -68,8 +77,10 @@ impl Settings {
         let mut args = tool::args([
             &"--raft-dir",
             &self.raft_dir,
+            &"--raft-listen-host",
+            &self.raft_listen_host.as_ref().unwrap_or(&self.raft_advertise_host),
             &"--raft-advertise-host",
-            &"127.0.0.1",
+            &self.raft_advertise_host,
             &"--raft-api-port",
             &self.raft_port.to_string(),
             &"--grpc-api-address",
@@ -117,31 +128,66 @@ pub struct Server {
     /// Kept, so that the server can always write to it.
     _stdout: Lines<BufReader<ChildStdout>>,
     stderr: PathBuf,
-    _scratch: TempDir,
+    /// `None`: standard error is shown by somebody else.
+    scratch: Option<TempDir>,
     grpc_address: String,
     admin_address: String,
 }
 
+/// A server that may not listen yet.
+pub struct Starting {
+    child: Child,
+    stderr: PathBuf,
+    scratch: Option<TempDir>,
+}
+
+impl Starting {
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the server was not waited for")
+    }
+
+    /// Waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// When it does not, with what it wrote to standard error.
+    pub async fn listening(mut self) -> Server {
+        let mut stdout = BufReader::new(self.child.stdout.take().unwrap()).lines();
+        let addresses = timeout(DEADLINE, async {
+            Some((address(&mut stdout, "gRPC API: ").await?, address(&mut stdout, "admin API: ").await?))
+        });
+        let Ok(Some((grpc_address, admin_address))) = addresses.await else {
+            panic!("the server did not start:\n{}", fs::read_to_string(&self.stderr).unwrap_or_default());
+        };
+        let Starting { child, stderr, scratch } = self;
+        Server { child, _stdout: stdout, stderr, scratch, grpc_address, admin_address }
+    }
+}
+
 impl Server {
+    /// Starts a server's process.
+    pub fn spawn(settings: &Settings) -> Starting {
+        let (scratch, stderr) = if let Some(stderr) = &settings.stderr {
+            (None, stderr.clone())
+        } else {
+            let scratch = tempfile::tempdir().unwrap();
+            let stderr = scratch.path().join("stderr");
+            (Some(scratch), stderr)
+        };
+        let file = File::options().create(true).append(true).open(&stderr).unwrap();
+        let (program, args) = settings.command_line();
+        let child = tool::command(&program, &args).stderr(Stdio::from(file)).spawn().unwrap();
+        Starting { child, stderr, scratch }
+    }
+
     /// Starts a server and waits until it listens.
     ///
     /// # Panics
     ///
     /// When it does not, with what it wrote to standard error.
     pub async fn start(settings: Settings) -> Server {
-        let scratch = tempfile::tempdir().unwrap();
-        let stderr = scratch.path().join("stderr");
-        let (program, args) = settings.command_line();
-        let mut child =
-            tool::command(&program, &args).stderr(Stdio::from(File::create(&stderr).unwrap())).spawn().unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap()).lines();
-        let addresses = timeout(DEADLINE, async {
-            Some((address(&mut stdout, "gRPC API: ").await?, address(&mut stdout, "admin API: ").await?))
-        });
-        let Ok(Some((grpc_address, admin_address))) = addresses.await else {
-            panic!("the server did not start:\n{}", fs::read_to_string(&stderr).unwrap_or_default());
-        };
-        Server { child, _stdout: stdout, stderr, _scratch: scratch, grpc_address, admin_address }
+        Server::spawn(&settings).listening().await
     }
 
     /// Starts a server and waits until it leads and has registered its addresses: from then on the log holds what
@@ -218,7 +264,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if thread::panicking() {
+        if thread::panicking() && self.scratch.is_some() {
             eprintln!("the server wrote:\n{}", self.stderr());
         }
     }

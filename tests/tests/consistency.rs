@@ -144,15 +144,18 @@ async fn what_a_node_has_is_given_at_once_to_who_asks_for_it_and_to_old_clients(
     assert!(refused.message().contains("with_history"), "{refused}");
 }
 
-/// A log alone, of which the node does not know that it is committed: what a crash leaves, and what a moment after the start
-/// is not applied yet.
+/// A log alone, of which the node does not know that it is committed: what a crash leaves, and what a moment after the
+/// start is not applied yet.
 #[tokio::test]
 async fn the_only_voter_gives_what_it_acknowledged_before_its_start_however_early_it_is_asked() {
     const ENTRIES: u64 = 5000;
     let temp = tempfile::tempdir().unwrap();
     let (raft_dir, file) = (temp.path().join("meta"), temp.path().join("log.ndjson"));
     let leader = json!({"term": 1, "node_id": 1});
-    let entry = |index: u64, payload: Value| json!(["raft_log", {"LogEntry": {"log_id": {"leader_id": leader, "index": index}, "payload": payload}}]);
+    let entry = |index: u64, payload: Value| {
+        let log_id = json!({"leader_id": leader, "index": index});
+        json!(["raft_log", {"LogEntry": {"log_id": log_id, "payload": payload}}])
+    };
     let mut log = vec![
         json!(["header", {"DataHeader": {"key": "header", "value": {"version": "V004"}}}]),
         json!(["raft_log", {"NodeId": 1}]),

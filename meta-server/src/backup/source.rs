@@ -1,5 +1,5 @@
-//! Pins the store of a node that serves: what it has applied, while writes go on. One that has applied nothing, because it
-//! was restored from a log alone and has no leader yet, gives its whole log. Knows nothing of other nodes.
+//! Pins the store of a node that serves: what it has applied, while writes go on. One that has applied nothing, because
+//! it was restored from a log alone and has no leader yet, gives its whole log. Knows nothing of other nodes.
 
 use std::time::{Duration, Instant};
 
@@ -39,10 +39,16 @@ impl StoreSource {
         let pin = self.pins.pin();
         let state = self.state.view();
         let raft = self.log.state();
-        let purged = raft.purged.max(pin.purging()).map(types::record_log_id);
         let applied = state.last_applied();
-        // With nothing applied the log tells the whole of the node. What of it is committed may not be known, so all of it travels.
-        let last = applied.or_else(|| self.log.last_log_id().map(types::record_log_id));
+        let mut purged = raft.purged.max(pin.purging()).map(types::record_log_id);
+        let last_log = self.log.last_log_id().map(types::record_log_id);
+        if last_log.map(|id| id.index) < applied.map(|id| id.index) {
+            // A snapshot was installed, and the log that it overtakes is about to be purged.
+            purged = applied;
+        }
+        // With nothing applied the log tells the whole of the node. What of it is committed may not be known, so all of
+        // it travels.
+        let last = applied.or(last_log);
         let committed = applied.or(raft.committed.map(types::record_log_id));
         let last_index = last.map(|id| id.index);
         let origin = Origin {

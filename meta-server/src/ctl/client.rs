@@ -50,8 +50,8 @@ pub enum ClientError {
     #[error("{address} answered {call} with {what}, which this tool cannot read: is it a databend-meta server?")]
     Unreadable { address: String, call: &'static str, what: String },
     #[error(
-        "{address} does not know --consistency, as Databend's servers do not: what it exports may miss acknowledged writes; \
-         --consistency auto takes what it gives"
+        "{address} does not know --consistency, as Databend's servers do not: what it exports may miss acknowledged \
+         writes; --consistency auto takes what it gives"
     )]
     NoConsistency { address: String },
     #[error("{address} was asked for a linearizable export, and sent one that is {found}")]
@@ -119,8 +119,8 @@ impl Client {
         Ok(MetadataValue::from_bytes(&reply.payload))
     }
 
-    /// Asks for an export: `ExportV1`, or `Export` of a server that is too old for it. Waits for its first lines, so that what
-    /// is not `wanted` is refused before any of it is taken.
+    /// Asks for an export: `ExportV1`, or `Export` of a server that is too old for it. Waits for its first lines, so
+    /// that what is not `wanted` is refused before any of it is taken.
     pub(super) async fn export(
         &self,
         chunk_size: Option<u64>,

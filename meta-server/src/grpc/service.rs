@@ -17,7 +17,7 @@ use super::{
 use crate::{
     apply::Applied,
     command::{Command, Transaction},
-    node::{MetaNode, NodeSource, now_ms},
+    node::{LEADER_METADATA, MetaNode, NodeSource, now_ms},
 };
 
 /// The service of one node.
@@ -33,6 +33,15 @@ impl MetaApi {
         let backups = BackupService::new(Arc::new(NodeSource::new(node.clone())), end_streams.clone());
         Self { node, gate, backups, end_streams }
     }
+}
+
+/// A reply that says where the leader is, when that was not this node.
+fn led_by<T>(message: T, leader_grpc_address: Option<String>) -> Response<T> {
+    let mut response = Response::new(message);
+    if let Some(address) = leader_grpc_address.and_then(|address| address.parse().ok()) {
+        response.metadata_mut().insert(LEADER_METADATA, address);
+    }
+    response
 }
 
 /// A command answered with another command's result: a fault of this program.
@@ -63,8 +72,9 @@ impl MetaService for MetaApi {
     async fn kv_api(&self, request: Request<pb::RaftRequest>) -> Result<Response<pb::RaftReply>, Status> {
         self.gate.require_token(request.metadata())?;
         let WriteRequest::UpsertKV(upsert) = kv::parse(request.get_ref())?;
-        match self.node.write(Command::UpsertKV(upsert)).await? {
-            Applied::Kv(change) => Ok(Response::new(WriteReply::of(change).encode()?)),
+        let answer = self.node.write_told(Command::UpsertKV(upsert)).await?;
+        match answer.value {
+            Applied::Kv(change) => Ok(led_by(WriteReply::of(change).encode()?, answer.leader_grpc_address)),
             other => Err(unexpected(&other)),
         }
     }
@@ -83,8 +93,9 @@ impl MetaService for MetaApi {
         self.gate.require_token(request.metadata())?;
         let transaction = Transaction::try_from(request.into_inner())
             .map_err(|missing| Status::invalid_argument(missing.to_string()))?;
-        match self.node.write(Command::Transaction(transaction)).await? {
-            Applied::Txn(reply) => Ok(Response::new(reply.into())),
+        let answer = self.node.write_told(Command::Transaction(transaction)).await?;
+        match answer.value {
+            Applied::Txn(reply) => Ok(led_by(reply.into(), answer.leader_grpc_address)),
             other => Err(unexpected(&other)),
         }
     }

@@ -8,6 +8,12 @@ use tonic::Status;
 use super::{leadership::Leadership, seek::Answers};
 use crate::{apply::MAX_REPLY_BYTES, command::LimitError, raft::types::TypeConfig};
 
+/// What a write whose outcome is unknown is reported with.
+pub(super) const OUTCOME_UNKNOWN: &str = "the outcome of the write is unknown, it may still take effect: ";
+
+/// Metadata of a reply: where clients reach the leader.
+pub const LEADER_METADATA: &str = "x-databend-meta-leader-grpc-endpoint";
+
 /// Why a running node can not answer a read or a write.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
@@ -15,12 +21,24 @@ pub enum NodeError {
     #[error("{0}")]
     NotLeader(Leadership),
 
+    /// Nothing was done; it is safe to ask again.
+    #[error("{leadership}; {reason}")]
+    LeaderNotReached { leadership: Leadership, reason: String },
+
+    /// The leader and this node do not take each other for members of one cluster. Nothing was done.
+    #[error("node {leader}, which was asked to do it, does not talk to this node: {reason}")]
+    Unwelcome { leader: u64, reason: String },
+
     /// The command is refused for what it asks; nothing was done.
     #[error("the request is refused: {0}")]
     Refused(#[from] LimitError),
 
-    /// The write is in the log, but whether it is committed is not known. Sending it again may do it twice.
-    #[error("the outcome of the write is unknown, it may still take effect: {0}")]
+    /// The same, and it was the leader that refused it.
+    #[error("{0}")]
+    RefusedByLeader(String),
+
+    /// The write is in a log, or may be, but whether it is committed is not known. Sending it again may do it twice.
+    #[error("{OUTCOME_UNKNOWN}{0}")]
     OutcomeUnknown(String),
 
     /// The command is committed and applied; sending it again would do it twice.
@@ -76,8 +94,16 @@ impl From<NodeError> for Status {
     fn from(error: NodeError) -> Self {
         let message = error.to_string();
         match error {
-            NodeError::NotLeader(_) | NodeError::Stopped(_) => Status::unavailable(message),
-            NodeError::Refused(_) => Status::invalid_argument(message),
+            NodeError::NotLeader(leadership) | NodeError::LeaderNotReached { leadership, .. } => {
+                let mut status = Status::unavailable(message);
+                if let Some(address) = leadership.grpc_address.and_then(|address| address.parse().ok()) {
+                    status.metadata_mut().insert(LEADER_METADATA, address);
+                }
+                status
+            }
+            NodeError::Stopped(_) => Status::unavailable(message),
+            NodeError::Unwelcome { .. } => Status::failed_precondition(message),
+            NodeError::Refused(_) | NodeError::RefusedByLeader(_) => Status::invalid_argument(message),
             NodeError::ReplyTooLarge => Status::out_of_range(message),
             NodeError::OutcomeUnknown(_) => Status::unknown(message),
             NodeError::Compact(_) => Status::internal(message),

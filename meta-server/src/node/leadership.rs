@@ -14,16 +14,20 @@ pub struct Leadership {
     pub term: u64,
     /// Who leads, as far as this node knows.
     pub leader: Option<u64>,
+    /// Where clients reach whoever leads.
+    pub grpc_address: Option<String>,
     pub voters: BTreeSet<u64>,
 }
 
 impl Leadership {
+    /// Without addresses.
     pub fn of(metrics: &RaftMetrics<TypeConfig>) -> Self {
         Self {
             node_id: metrics.id,
             state: metrics.state,
             term: metrics.current_term,
             leader: metrics.current_leader,
+            grpc_address: None,
             voters: metrics.membership_config.voter_ids().collect(),
         }
     }
@@ -31,10 +35,10 @@ impl Leadership {
 
 impl fmt::Display for Leadership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node_id, state, term, leader, voters } = self;
+        let Self { node_id, state, term, leader, grpc_address: _, voters } = self;
         match leader {
             Some(leader) if leader != node_id => {
-                write!(f, "node {node_id} does not lead: node {leader} does, and this version does not forward to it")
+                write!(f, "node {node_id} does not lead: node {leader} does, as far as it knows")
             }
             _ => {
                 write!(f, "no leader: node {node_id} is {state:?} in term {term}, voters ")?;
@@ -58,6 +62,7 @@ mod tests {
             state: ServerState::Candidate,
             term: 3,
             leader: None,
+            grpc_address: None,
             voters: BTreeSet::from([1, 2, 3]),
         };
         assert_eq!(
@@ -65,9 +70,6 @@ mod tests {
             "no leader: node 1 is Candidate in term 3, voters 1, 2, 3; reads and writes need a majority"
         );
         leadership.leader = Some(2);
-        assert_eq!(
-            leadership.to_string(),
-            "node 1 does not lead: node 2 does, and this version does not forward to it"
-        );
+        assert_eq!(leadership.to_string(), "node 1 does not lead: node 2 does, as far as it knows");
     }
 }

@@ -12,15 +12,10 @@ use openraft::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    MetaNode,
+    MetaNode, NodeError,
     admission::{self, Applicant, MembershipRefusal, Verdict},
-    now_ms,
 };
-use crate::{
-    command::{Command, LogCommand},
-    log::Role,
-    raft::types::TypeConfig,
-};
+use crate::{command::Command, log::Role, raft::types::TypeConfig};
 
 /// What one call does, it does within this.
 const STEP: Duration = Duration::from_secs(5);
@@ -54,6 +49,15 @@ pub enum MembershipError {
     NotNow(String),
     #[error("cannot put on record who joins")]
     Record(#[from] io::Error),
+}
+
+impl From<NodeError> for MembershipError {
+    fn from(error: NodeError) -> Self {
+        match error {
+            NodeError::NotLeader(_) => Self::NotLeader,
+            error => Self::NotNow(error.to_string()),
+        }
+    }
 }
 
 type ClientError = RaftError<TypeConfig, ClientWriteError<TypeConfig>>;
@@ -270,11 +274,7 @@ impl MetaNode {
         if on_record.get(&id) == Some(&node) {
             return Ok(());
         }
-        self.propose(Command::AddNode { node_id: id, node, overriding: true }).await
-    }
-
-    async fn propose(&self, cmd: Command) -> Result<(), MembershipError> {
-        self.raft.client_write(LogCommand { time_ms: Some(now_ms()), cmd }).await?;
+        self.propose(Command::AddNode { node_id: id, node, overriding: true }).await?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 mod admission;
 mod election;
 mod error;
+mod forward;
 mod handover;
 mod identity;
 mod join;
@@ -30,13 +31,15 @@ use openraft::{ReadPolicy, async_runtime::WatchReceiver, errors::Fatal};
 use tokio::{
     sync::{Mutex, watch},
     task::spawn_blocking,
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use self::forward::Patience;
 pub use self::{
     admission::{Applicant, MembershipRefusal},
-    error::{JoinError, NodeError, StartError},
+    error::{JoinError, LEADER_METADATA, NodeError, StartError},
+    forward::Answer,
     leadership::Leadership,
     membership::{Joined, Left, MembershipError},
     source::NodeSource,
@@ -67,6 +70,7 @@ pub struct MetaNode {
     channels: Channels,
     store: Store,
     limits: Limits,
+    patience: Patience,
     /// How long one export may hold back the purge of the log.
     export_pin_limit: Duration,
     /// Held by the one compaction that runs.
@@ -84,11 +88,16 @@ impl MetaNode {
         self.id
     }
 
-    /// Proposes a command and returns its result once it is committed and applied.
-    pub async fn write(&self, cmd: Command) -> Result<Applied, NodeError> {
+    /// Proposes a command and returns its result once it is committed and applied; fails on a node that does not lead. Asks no
+    /// other node.
+    pub async fn propose(&self, cmd: Command) -> Result<Applied, NodeError> {
         self.limits.check(&cmd)?;
+        self.propose_until(cmd, Instant::now() + ANSWER_LIMIT).await
+    }
+
+    async fn propose_until(&self, cmd: Command, deadline: Instant) -> Result<Applied, NodeError> {
         let command = LogCommand { time_ms: Some(now_ms()), cmd };
-        match timeout(ANSWER_LIMIT, self.raft.client_write(command)).await {
+        match timeout_at(deadline, self.raft.client_write(command)).await {
             Ok(Ok(response)) => match response.data {
                 Applied::ReplyTooLarge => Err(NodeError::ReplyTooLarge),
                 applied => Ok(applied),
@@ -130,12 +139,19 @@ impl MetaNode {
 
     /// Who leads, as far as this node knows.
     pub fn leadership(&self) -> Leadership {
-        Leadership::of(&self.raft.metrics().borrow_watched())
+        let leadership = Leadership::of(&self.raft.metrics().borrow_watched());
+        let view = self.view();
+        let leader = leadership.leader.and_then(|leader| view.nodes().get(&leader));
+        Leadership { grpc_address: leader.and_then(|node| node.grpc_api_advertise_address.clone()), ..leadership }
     }
 
     /// Raft itself: for what other members ask of it.
     pub(crate) fn raft(&self) -> &Raft<StateMachine> {
         &self.raft
+    }
+
+    pub(crate) fn state_machine(&self) -> &StateMachine {
+        &self.store.state
     }
 
     /// Who may talk to this node.

@@ -77,7 +77,7 @@ impl Registration {
             return;
         }
         let command = Command::AddNode { node_id: node.id, node: self.own.clone(), overriding: true };
-        match node.write(command).await {
+        match node.propose(command).await {
             Ok(_) => {
                 self.known = true;
                 tracing::info!(node = ?self.own, "registered the addresses of this node");

@@ -1,5 +1,5 @@
-//! The node as the backup plugin reads it: asks the leader how far an export has to go, then pins the store. What is in an
-//! export is `backup`'s.
+//! The node as the backup plugin reads it: asks the leader how far an export has to go, then pins the store. What is in
+//! an export is `backup`'s.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::{ANSWER_LIMIT, MetaNode, NodeError};
 use crate::backup::{source::StoreSource, view::StoreView};
 
-/// How long an export waits for a leader to confirm that it includes everything: an election that is under way ends in time.
+/// How long an export waits for a leader to confirm that it includes everything: an election that is under way ends in
+/// time.
 const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
 /// Between two questions to a leader that did not answer, or is not there yet.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
@@ -26,6 +27,12 @@ impl NodeSource {
         let (log, state, pins) = (node.store.log.clone(), node.store.state.clone(), node.store.pins().clone());
         let store = StoreSource::new(log, state, pins, node.export_pin_limit);
         NodeSource { node, store }
+    }
+
+    /// What is wrong where a leader is known and nothing came back.
+    fn silence(&self) -> io::Error {
+        let text = format!("no leader answered within {} s; {}", CONFIRM_LIMIT.as_secs(), self.node.leadership());
+        io::Error::new(io::ErrorKind::TimedOut, text)
     }
 }
 
@@ -44,7 +51,7 @@ impl BackupSource for NodeSource {
             }
             sleep(ASK_AGAIN).await;
         }
-        Err(io::Error::other(why_not.unwrap_or_else(|| NodeError::NotLeader(self.node.leadership()))))
+        Err(why_not.map_or_else(|| self.silence(), io::Error::other))
     }
 
     async fn settle(&self) {
@@ -53,7 +60,7 @@ impl BackupSource for NodeSource {
         if metrics.membership_config.voter_ids().eq([id]) {
             // Its own vote is all that this takes.
             if let Err(error) = self.node.linearizable_view().await {
-                tracing::warn!(%error, "exporting before this node, the only voter, has applied all that it acknowledged");
+                tracing::warn!(%error, "exporting before the only voter has applied all that it acknowledged");
             }
         } else if let (true, Some(committed)) = (metrics.state.is_leader(), metrics.local_committed) {
             let wait = self.node.raft.wait(Some(ANSWER_LIMIT));

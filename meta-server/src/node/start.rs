@@ -1,6 +1,6 @@
 //! Starting a node: who it is, and a Raft on its store. Knows nothing of what runs afterwards; that is `upkeep`.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use backup_plugin::record::{Endpoint, Node};
 use openraft::SnapshotPolicy;
@@ -9,6 +9,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     MetaNode, StartError,
+    forward::Patience,
     identity::{self, Beginning},
     join::Joining,
     upkeep::Upkeep,
@@ -35,7 +36,7 @@ impl MetaNode {
         let raft_config = Arc::new(raft_config(&config.raft).validate()?);
         let guard = Guard::new(id, store.identity(), store.log.clone());
         let channels = Channels::new(store.state.clone());
-        let network = Network::new(guard.clone(), channels.clone());
+        let network = Network::new(guard.clone(), channels.clone(), store.pins().clone());
         let raft = Raft::new(id, raft_config, network, LogStore::new(store.log.clone()), store.state.clone())
             .await
             .map_err(|source| StartError::Raft { raft_dir: raft_dir.clone(), source })?;
@@ -55,6 +56,7 @@ impl MetaNode {
             channels,
             store,
             limits: Limits { max_request_bytes: config.max_request_bytes },
+            patience: Patience::new(election_time(&config.raft)),
             export_pin_limit: config.export_pin_limit,
             compaction: Arc::default(),
             membership_turn: Mutex::default(),
@@ -101,6 +103,11 @@ fn raft_config(config: &RaftConfig) -> openraft::Config {
         enable_leader_restore: Some(false),
         ..openraft::Config::default()
     }
+}
+
+/// What an election may take, from the loss of a leader on: its lease runs out, a follower stands, and perhaps one more does.
+fn election_time(config: &RaftConfig) -> Duration {
+    Duration::from_millis(config.election_timeout_ms().end * 3)
 }
 
 /// Where other members reach this node. A host that is not given stays what the cluster has on record: a restored node keeps

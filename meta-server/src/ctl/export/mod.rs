@@ -1,7 +1,7 @@
 //! `databend-metactl export`: makes a backup, of a running server or of the folder of a stopped one.
 //!
-//! Both ways end in the same sink, so a file appears whole or not at all whichever it was. What is said of the result is
-//! `report`'s.
+//! Both ways end in the same sink, so a file appears whole or not at all whichever it was. What is said of the result
+//! is `report`'s.
 
 mod report;
 
@@ -62,7 +62,7 @@ pub(super) struct ExportArgs {
     #[arg(long, value_name = "FOLDER")]
     raft_dir: Option<PathBuf>,
     /// The backup file to write; without one, or when it is "", standard output. With --json the result then goes to
-    /// standard error
+    /// standard error, as the last line
     #[arg(long, value_name = "FILE")]
     db: Option<OsString>,
     /// The same as --db
@@ -71,7 +71,8 @@ pub(super) struct ExportArgs {
     /// Lines in a message, at the most; the server bounds its bytes as well
     #[arg(long, value_name = "LINES")]
     chunk_size: Option<u64>,
-    /// What a backup of a running server has to include. A --timeout below 5 s ends before auto can fall back
+    /// What a backup of a running server has to include. Keep --timeout above 5 s: below, it ends before auto falls
+    /// back
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", conflicts_with = "raft_dir")]
     consistency: HowConsistent,
     /// Accepted from old command lines, and ignored
@@ -84,7 +85,8 @@ pub(super) struct ExportArgs {
 enum HowConsistent {
     /// Linearizable; or local, with a warning, where no leader answers the server within 5 s
     Auto,
-    /// Every write that was acknowledged before the export began, whichever node is asked; fails where no leader answers
+    /// Every write that was acknowledged before the export began, whichever node is asked; fails where no leader
+    /// answers
     Linearizable,
     /// What the node that is asked has applied, at once and without any other node; may miss acknowledged writes
     Local,
@@ -132,8 +134,8 @@ async fn export(args: &ExportArgs, copy: Option<&PrivateCopy>, common: Common) -
             _ => from_server(args, common.timeout(), file).await,
         }
     };
-    // Whichever way the work ends, what it has begun is removed when it is dropped. It never blocks this thread, except for the
-    // last step of a file, so that a signal is always seen.
+    // Whichever way the work ends, what it has begun is removed when it is dropped. It never blocks this thread, except
+    // for the last step of a file, so that a signal is always seen.
     let (summary, provenance) = tokio::select! {
         result = work => result?,
         error = interrupted() => return Err(error),

@@ -1,4 +1,5 @@
-//! What an export tells its operator: as text, as JSON, and, where it may miss something, as a warning that can not be missed.
+//! What an export tells its operator: as text, as JSON, and, where it may miss something, as a warning that can not be
+//! missed.
 
 use std::{fmt::Write, path::Path};
 
@@ -34,8 +35,8 @@ pub(super) fn warning(provenance: &Provenance) -> Option<String> {
         None => format!("the log of {node}, which has applied nothing"),
     };
     Some(format!(
-        "this backup is local, not linearizable: it is {applied}, and may miss acknowledged writes, because no leader confirmed \
-         more: {reason}"
+        "this backup is local, not linearizable: it is {applied}, and may miss acknowledged writes, because no leader \
+         confirmed more: {reason}"
     ))
 }
 
@@ -75,7 +76,8 @@ impl Exported<'_> {
             if let tail @ 1.. = origin.tail {
                 let _ = writeln!(
                     text,
-                    "{tail} log entries are above the last known commit; they may have been acknowledged, so they are in"
+                    "{tail} log entries are above the last known commit; they may have been acknowledged, \
+                     so they are in"
                 );
             }
         }

@@ -6,6 +6,7 @@ use meta_proto::raft as pb;
 use openraft::async_runtime::WatchReceiver;
 use tonic::Status;
 
+use super::calls;
 use crate::{
     log::Role,
     node::{Applicant, Joined, Left, MembershipError, MetaNode},
@@ -75,15 +76,10 @@ fn answer(node: &MetaNode, error: MembershipError) -> Result<pb::NotLeader, Stat
 }
 
 fn not_leader(node: &MetaNode) -> pb::NotLeader {
-    let leadership = node.leadership();
-    let leader = leadership.leader.filter(|leader| *leader != node.id());
-    let view = node.view();
-    let endpoint = leader.and_then(|leader| view.nodes().get(&leader)).map(|node| node.endpoint.to_string());
-    let is_member = node.raft().metrics().borrow_watched().membership_config.membership().nodes().next().is_some();
-    let reason = if is_member {
-        leadership.to_string()
-    } else {
-        format!("node {} is no member of a cluster itself yet", node.id())
-    };
-    pb::NotLeader { leader, endpoint, reason }
+    let told = calls::not_leader(node, &node.leadership());
+    let metrics = node.raft().metrics().borrow_watched().clone();
+    if metrics.membership_config.membership().nodes().next().is_some() {
+        return told;
+    }
+    pb::NotLeader { reason: format!("node {} is no member of a cluster itself yet", node.id()), ..told }
 }

@@ -1,8 +1,12 @@
 //! `raft.RaftService`: what other members ask of this node. Each call is let in by the guard before anything else; what it means
 //! is Raft's, or the node's.
 
+mod answers;
 mod append;
+pub mod ask;
+mod calls;
 mod membership;
+mod snapshot;
 
 use std::sync::Arc;
 
@@ -69,9 +73,12 @@ impl RaftService for PeerApi {
 
     async fn install_snapshot(
         &self,
-        _request: Request<Streaming<pb::SnapshotChunk>>,
+        request: Request<Streaming<pb::SnapshotChunk>>,
     ) -> Result<Response<pb::SnapshotReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+        let idle = self.node.raft().config().install_snapshot_timeout();
+        let received = snapshot::install(&self.node, request.into_inner(), idle);
+        let reply = self.stopping.run_until_cancelled(received).await;
+        Ok(Response::new(reply.ok_or_else(|| Status::unavailable("the server is stopping"))??))
     }
 
     async fn transfer_leader(
@@ -100,8 +107,9 @@ impl RaftService for PeerApi {
         Err(Status::unimplemented("not yet"))
     }
 
-    async fn write(&self, _request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn write(&self, request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteReply>, Status> {
+        self.admit(request.get_ref().caller.as_ref()).await?;
+        Ok(Response::new(calls::write(&self.node, &request.get_ref().command).await?))
     }
 
     async fn read(&self, _request: Request<pb::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {

@@ -3,6 +3,7 @@
 
 mod append;
 mod channels;
+mod snapshot;
 
 use std::future::Future;
 
@@ -27,7 +28,7 @@ use super::{
     types::{TypeConfig, Vote},
     wire,
 };
-use crate::state::StateMachine;
+use crate::{backup::pins::PinRegistry, state::StateMachine};
 
 type SnapshotData = <StateMachine as RaftStateMachine<TypeConfig>>::SnapshotData;
 
@@ -36,6 +37,7 @@ type SnapshotData = <StateMachine as RaftStateMachine<TypeConfig>>::SnapshotData
 pub struct Network {
     guard: Guard,
     channels: Channels,
+    pins: PinRegistry,
 }
 
 /// Reaches one other member, for one kind of traffic.
@@ -44,15 +46,18 @@ pub struct Peer {
     lane: Lane,
     guard: Guard,
     channels: Channels,
+    pins: PinRegistry,
 }
 
 impl Network {
-    pub fn new(guard: Guard, channels: Channels) -> Self {
-        Self { guard, channels }
+    /// `pins`: what holds the log while a snapshot is on its way.
+    pub fn new(guard: Guard, channels: Channels, pins: PinRegistry) -> Self {
+        Self { guard, channels, pins }
     }
 
     fn peer(&self, target: u64, lane: Lane) -> Peer {
-        Peer { target, lane, guard: self.guard.clone(), channels: self.channels.clone() }
+        let Self { guard, channels, pins } = self.clone();
+        Peer { target, lane, guard, channels, pins }
     }
 }
 
@@ -158,12 +163,12 @@ impl RaftNetworkV2<TypeConfig> for Peer {
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: SnapshotOf<TypeConfig, SnapshotData>,
-        _cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
-        _option: RPCOption,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, SnapshotData>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        Err(StreamingError::Unreachable(Unreachable::from_string("not yet")))
+        self.send_snapshot(vote, snapshot, cancel, option.hard_ttl()).await
     }
 
     async fn transfer_leader(

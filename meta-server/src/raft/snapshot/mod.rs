@@ -1,6 +1,8 @@
 //! Snapshots between members: a base, record by record, from one's view into the other's new base. `send` makes the messages,
 //! `receive` takes them, `wire` is what the first of them says. Knows nothing of who calls whom, of votes or of connections.
 
+#[cfg(test)]
+mod cluster_tests;
 mod receive;
 mod send;
 #[cfg(test)]

@@ -34,7 +34,7 @@ use crate::{
 
 const IDLE: Duration = Duration::from_secs(10);
 
-fn opened() -> (TempDir, Store) {
+pub(super) fn opened() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), StateOptions::default()).unwrap();
     (dir, store)
@@ -44,7 +44,7 @@ fn log_id(index: u64) -> LogId {
     LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index }
 }
 
-fn put(key: String, bytes: usize) -> LogCommand {
+pub(super) fn put(key: String, bytes: usize) -> LogCommand {
     let value = ValueOp::Update(vec![b'x'; bytes]);
     let expires = MetaSpec { expire_at: Some(4_000_000_000), ttl: None };
     let upsert = UpsertKv { key, seq: MatchSeq::Any, value, value_meta: Some(expires) };
@@ -88,11 +88,11 @@ async fn arrive(
     receive(header, stream::iter(messages.into_iter().map(Ok)), &store.state, IDLE).await
 }
 
-fn records(state: &State) -> Vec<StateRecord> {
+pub(super) fn records(state: &State) -> Vec<StateRecord> {
     state.records().map(Result::unwrap).collect()
 }
 
-fn bases(dir: &TempDir) -> Vec<String> {
+pub(super) fn bases(dir: &TempDir) -> Vec<String> {
     let generation = dir.path().join("gen-000001");
     let names = fs::read_dir(generation).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.filter(|name| name.starts_with("base-")).collect();
@@ -100,7 +100,7 @@ fn bases(dir: &TempDir) -> Vec<String> {
     names
 }
 
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
         assert!(Instant::now() < deadline, "not so in 20 s: {what}");

@@ -1,0 +1,42 @@
+//! What a member that does not lead asks of the one that does. Nothing that arrives here is passed on to yet another member: one
+//! that does not lead says so, and who does.
+
+use meta_proto::raft::{self as pb, write_reply::Result as PbResult};
+use tonic::Status;
+
+use super::answers;
+use crate::{
+    command::Command,
+    node::{Leadership, MetaNode, NodeError},
+};
+
+/// Proposes a command for another member.
+pub async fn write(node: &MetaNode, command: &[u8]) -> Result<pb::WriteReply, Status> {
+    let command: Command = rmp_serde::from_slice(command)
+        .map_err(|error| Status::invalid_argument(format!("cannot understand a forwarded command: {error}")))?;
+    if !answers::is_tellable(&command) {
+        return Err(Status::invalid_argument("this command can not be forwarded: send it to the leader"));
+    }
+    let result = match node.propose(command).await {
+        Ok(applied) => answers::to_pb(applied)
+            .ok_or_else(|| Status::unknown("the write was done, but its answer can not be told to another member"))?,
+        Err(NodeError::NotLeader(leadership)) => PbResult::NotLeader(not_leader(node, &leadership)),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(pb::WriteReply {
+        responder: Some(node.guard().responder()),
+        result: Some(result),
+        leader_grpc_address: own_grpc_address(node),
+    })
+}
+
+fn own_grpc_address(node: &MetaNode) -> Option<String> {
+    node.view().nodes().get(&node.id())?.grpc_api_advertise_address.clone()
+}
+
+/// Who leads instead, as far as this node knows.
+pub(super) fn not_leader(node: &MetaNode, leadership: &Leadership) -> pb::NotLeader {
+    let leader = leadership.leader.filter(|leader| *leader != node.id());
+    let endpoint = leader.and_then(|leader| Some(node.view().nodes().get(&leader)?.endpoint.to_string()));
+    pb::NotLeader { leader, endpoint, reason: leadership.to_string() }
+}
