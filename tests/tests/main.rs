@@ -13,6 +13,7 @@ mod export_while_writing;
 mod full_disk;
 mod interrupted_import;
 mod kv;
+mod membership;
 mod memory;
 mod new_cluster;
 mod offline_export;
