@@ -152,7 +152,11 @@ async fn a_node_without_its_memory_is_refused_until_it_joins_anew() {
 
     metactl([&"import", &"--raft-dir", &cluster.member(3).raft_dir(), &"--db", &backup, &"--id", &"3"]).await.expect(0);
     cluster.start(3).await;
-    wait_for_log(&cluster, cluster.wait_for_leader().await, "imported again or wiped").await;
+    let leader = cluster.wait_for_leader().await;
+    wait_for_log(&cluster, leader, "imported again or wiped").await;
+    let refused = cluster.server(leader).metric("metasrv_raft_refused_total{reason=\"other_incarnation\"}").await;
+    assert!(refused.is_some_and(|refused| refused > 0.0), "{refused:?}");
+    assert_eq!(cluster.server(leader).metric("metasrv_server_is_leader").await, Some(1.0));
     cluster.client(1).await.put("k", b"2").await.unwrap();
     cluster.kill(3).await;
 
