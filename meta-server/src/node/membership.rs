@@ -172,7 +172,7 @@ impl MetaNode {
         }
         self.linearizable_view().await?;
         let wait = self.raft.wait(Some(STEP));
-        let committed = wait.metrics(|metrics| no_change_is_open(metrics), "the last change of the membership").await;
+        let committed = wait.metrics(no_change_is_open, "the last change of the membership").await;
         committed.map_err(|error| MembershipError::NotNow(error.to_string()))?;
         self.flatten().await
     }
