@@ -12,6 +12,7 @@ pub mod export;
 pub mod fixtures;
 pub mod folder;
 pub mod generate;
+pub mod measure;
 pub mod server;
 pub mod tool;
 pub mod wait;
