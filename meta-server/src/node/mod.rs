@@ -161,14 +161,15 @@ impl MetaNode {
 
     /// Waits until Raft stops by itself, which it does when the disk fails, and returns why.
     pub async fn failed(&self) -> Fatal<TypeConfig> {
-        let mut metrics = self.raft.metrics();
-        loop {
-            if let Err(fatal) = &metrics.borrow_and_update().running_state {
-                return fatal.clone();
-            }
-            if metrics.changed().await.is_err() {
-                return Fatal::Stopped;
-            }
+        // These change with the leader and the members, not with every write: whoever waits here is not woken for each.
+        let mut server = self.raft.server_metrics();
+        // Raft closes the channel as it ends, after it has said why.
+        while server.changed().await.is_ok() {
+            server.borrow_and_update();
+        }
+        match &self.raft.metrics().borrow_watched().running_state {
+            Err(fatal) => fatal.clone(),
+            Ok(()) => Fatal::Stopped,
         }
     }
 
