@@ -7,6 +7,7 @@ mod forward;
 mod handover;
 mod leadership;
 mod purge;
+mod read;
 mod source;
 mod start;
 mod status;
@@ -20,22 +21,23 @@ use std::{
 };
 
 use backup_plugin::record::Node;
-use openraft::{ReadPolicy, async_runtime::WatchReceiver, errors::Fatal};
+use openraft::{async_runtime::WatchReceiver, errors::Fatal};
 use tokio::{
     sync::Mutex,
     task::spawn_blocking,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::forward::Patience;
 pub use self::{
     error::{LEADER_METADATA, NodeError, StartError},
     forward::Answer,
     leadership::Leadership,
+    read::Reading,
     source::NodeSource,
     status::{DisplayNode, NodeStatus, RaftLogStatus},
 };
+use self::{forward::Patience, read::ReadRounds};
 use crate::{
     apply::Applied,
     command::{Command, Limits, LogCommand},
@@ -62,6 +64,7 @@ pub struct MetaNode {
     store: Store,
     limits: Limits,
     patience: Patience,
+    rounds: ReadRounds,
     /// How long one export may hold back the purge of the log.
     export_pin_limit: Duration,
     /// Held by the one compaction that runs.
@@ -95,22 +98,6 @@ impl MetaNode {
                 ANSWER_LIMIT.as_secs(),
                 self.leadership()
             ))),
-        }
-    }
-
-    /// A view that includes every write that was acknowledged before this was called.
-    pub async fn linearizable_view(&self) -> Result<View, NodeError> {
-        let read = async {
-            let linearizer = self
-                .raft
-                .get_read_linearizer(ReadPolicy::ReadIndex)
-                .await
-                .map_err(|error| NodeError::of_read(error, self.leadership()))?;
-            linearizer.await_ready(&self.raft).await.map_err(NodeError::Stopped)
-        };
-        match timeout(ANSWER_LIMIT, read).await {
-            Ok(ready) => ready.map(|_| self.view()),
-            Err(_) => Err(NodeError::NotLeader(self.leadership())),
         }
     }
 

@@ -6,7 +6,7 @@ use backup_plugin::record::{Endpoint, Node};
 use openraft::SnapshotPolicy;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{MetaNode, StartError, forward::Patience, upkeep::Upkeep};
+use super::{MetaNode, StartError, forward::Patience, read::ReadRounds, upkeep::Upkeep};
 use crate::{
     command::Limits,
     config::{Config, RaftConfig},
@@ -52,6 +52,7 @@ impl MetaNode {
             store,
             limits: Limits { max_request_bytes: config.max_request_bytes },
             patience: Patience::new(election_time(&config.raft)),
+            rounds: ReadRounds::default(),
             export_pin_limit: config.export_pin_limit,
             compaction: Arc::default(),
             tasks: TaskTracker::new(),
