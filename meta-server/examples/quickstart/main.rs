@@ -98,7 +98,10 @@ async fn run() -> anyhow::Result<()> {
     let list: Vec<String> = NEW_IDS.iter().zip(ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
     step(
         "Import it on three new nodes, with the same list on each",
-        &[&format!("databend-metactl import backup.ndjson --raft-dir node-7 --id 7 --initial-cluster {}", list.join(" "))],
+        &[&format!(
+            "databend-metactl import backup.ndjson --raft-dir node-7 --id 7 --initial-cluster {}",
+            list.join(" ")
+        )],
     );
     let folder = |id: u64| temp.path().join(format!("node-{id}"));
     for id in NEW_IDS {

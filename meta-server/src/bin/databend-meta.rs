@@ -9,16 +9,17 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use backup_plugin::cluster::Member;
 use clap::Parser;
 use meta_server::{
-    config::{Config, LoadedConfig, RaftConfig, Settings},
+    config::{Config, Leave, LoadedConfig, RaftConfig, Settings},
     ctl::{
         CtlError,
         import::{self, Again, ImportArgs},
     },
     logging,
+    node::{Left, leave},
     server::Server,
 };
 use tokio::{
@@ -82,11 +83,29 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         let again = if cli.force { Again::Import } else { Again::LeaveAlone };
         return Ok(import::run(&args, again, false)?);
     }
+    if let Some(leave) = &config.raft.leave {
+        return remove_member(leave, &config.raft);
+    }
     let runtime = Runtime::new().context("cannot start the threads of the server")?;
     let result = runtime.block_on(serve(config));
     // A client that does not read must not keep the process alive.
     runtime.shutdown_timeout(LAST_TASKS);
     result
+}
+
+/// Has a member removed instead of serving.
+fn remove_member(leave: &Leave, config: &RaftConfig) -> anyhow::Result<()> {
+    let id = match leave.id {
+        Some(id) => id,
+        None => leave::stored_id(&config.raft_dir)?,
+    };
+    let runtime = Runtime::new().context("cannot start the threads of the program")?;
+    let told = match runtime.block_on(leave::leave(&leave.via, id, config.wait_leader_timeout))? {
+        Left::Removed => format!("removed node {id} from the cluster"),
+        Left::Unknown => format!("node {id} is not a member of the cluster: there is nothing to do"),
+    };
+    tell(&mut io::stdout(), &told);
+    Ok(())
 }
 
 /// Writes a line. Where the other end is gone there is nobody left to tell, and the server serves on.
@@ -113,7 +132,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        fatal = server.node().failed() => Some(fatal),
+        fatal = server.node().failed() => Some(anyhow!("the node failed and has stopped: {fatal}")),
+        error = server.node().join_failed() => Some(anyhow::Error::new(error)),
     };
     match failure {
         None => {
@@ -121,10 +141,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             server.shutdown().await;
             Ok(())
         }
-        Some(fatal) => {
-            tracing::error!(error = %fatal, "the node failed, stopping");
+        Some(failure) => {
+            tracing::error!(error = format!("{failure:#}"), "stopping");
             server.shutdown().await;
-            bail!("the node failed and has stopped: {fatal}")
+            Err(failure)
         }
     }
 }

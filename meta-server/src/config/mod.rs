@@ -17,7 +17,7 @@ pub use self::{
     error::ConfigError,
     file::FileSettings,
     log::{LogConfig, LogFormat, LogOutput},
-    raft::RaftConfig,
+    raft::{Leave, RaftConfig},
     settings::{FileLogSettings, LogSettings, RaftSettings, Settings, StderrLogSettings},
 };
 use crate::command::Limits;
@@ -199,8 +199,10 @@ mod tests {
             (&["--raft-api-port", "0"], "raft_config.raft_api_port = 0: "),
             (&["--single", "--join", "db-2:28004"], "single and join contradict each other"),
             (&["--join", "db-2"], "raft_config.join = db-2: the port is missing"),
-            (&["--leave-via", "db-2:28004"], "raft_config.leave_via = db-2:28004: "),
-            (&["--leave-id", "2"], "raft_config.leave_id = 2: "),
+            (&["--join", "db-2:0"], "raft_config.join = db-2:0: nobody listens on port 0"),
+            (&["--leave-via", "db-2"], "raft_config.leave_via = db-2: the port is missing"),
+            (&["--leave-id", "2"], "leave_id = 2 says who is to leave a cluster, but not which"),
+            (&["--cluster-id", "ab"], "raft_config.cluster_id = ab: must be 64 lower-case hex digits"),
             (&["--log-level", "a=b=c"], "log_level = a=b=c: "),
             (&["--log-file-format", "xml"], "log.file.format = xml: expected `text` or `json`"),
         ];

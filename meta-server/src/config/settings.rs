@@ -112,18 +112,21 @@ pub struct RaftSettings {
     /// Start a new cluster of this one node; ignored once the store is initialised
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub single: Option<bool>,
-    /// Not supported: joining a cluster is refused, and ignored once the store is initialised
+    /// Join the cluster of these members, given by their Raft addresses, as a voter; ignored once the store is initialised
     #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
     pub join: Option<Vec<String>>,
-    /// Accepted for compatibility: goes with --join
+    /// With --join: stay a learner, which gets every write and has no vote
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub learner: Option<bool>,
-    /// Not supported: setting it is refused
-    #[arg(long, value_name = "HOST:PORT", num_args = 1.., hide = true)]
+    /// Ask these members, given by their Raft addresses, to remove a node from their cluster, and exit
+    #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
     pub leave_via: Option<Vec<String>>,
-    /// Not supported: setting it is refused
-    #[arg(long, value_name = "ID", hide = true)]
+    /// With --leave-via: the node to remove [default: the one in --raft-dir]
+    #[arg(long, value_name = "ID")]
     pub leave_id: Option<u64>,
+    /// The cluster that the store belongs to, where it does not say so itself: 64 lower-case hex digits
+    #[arg(long, value_name = "HEX")]
+    pub cluster_id: Option<String>,
     /// The name of the cluster in logs [default: foo_cluster]
     #[arg(long, value_name = "NAME")]
     pub cluster_name: Option<String>,
@@ -145,7 +148,8 @@ pub struct RaftSettings {
     /// Accepted for compatibility: snapshots are not sent in this version
     #[arg(long, value_name = "BYTES")]
     pub snapshot_chunk_size: Option<u64>,
-    /// Accepted for compatibility: a node serves at once and says so when there is no leader
+    /// Milliseconds that joining and leaving may go without an answer; a node that is a member serves at once
+    /// [default: 180000]
     #[arg(long, value_name = "MS")]
     pub wait_leader_timeout: Option<u64>,
 }
@@ -186,7 +190,7 @@ impl StderrLogSettings {
 impl RaftSettings {
     fn over(self, under: Self) -> Self {
         first_of!(self, under: id, raft_dir, raft_listen_host, raft_advertise_host, raft_api_port, single, join, learner,
-            leave_via, leave_id, cluster_name, heartbeat_interval, install_snapshot_timeout, snapshot_logs_since_last,
+            leave_via, leave_id, cluster_id, cluster_name, heartbeat_interval, install_snapshot_timeout, snapshot_logs_since_last,
             compact_above, max_applied_log_to_keep, snapshot_chunk_size, wait_leader_timeout)
     }
 }

@@ -39,7 +39,10 @@ use files::SEGMENT;
 use view::View;
 use writer::{Done, Op, Request};
 
-pub use self::{read::LogIter, state::RaftState};
+pub use self::{
+    read::LogIter,
+    state::{RaftState, Role},
+};
 use crate::raft::types::{Entry, LogId, Vote};
 
 /// The log in a directory. A clone is another handle on the same log; it is closed with the last one, or by [`LogDb::close`].

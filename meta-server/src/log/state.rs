@@ -1,15 +1,32 @@
 //! What a node must not forget beside its entries, and the bytes of each value. Knows nothing of when it is written.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, fmt, io};
 
 use backup_plugin::record;
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::error::{corrupt, failed};
 use crate::raft::{
     convert,
     types::{LogId, Vote, log_id, record_log_id},
 };
+
+/// What a node has in a cluster: a vote, or a copy alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Voter,
+    Learner,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Voter => "voter",
+            Role::Learner => "learner",
+        })
+    }
+}
 
 /// The values beside the log, each stored under a key of its own, as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +48,8 @@ pub struct RaftState {
     pub live_base: Option<String>,
     /// Stand for election at the next open: set by an import that starts a new lineage.
     pub elect_on_open: bool,
+    /// The node joins a cluster as this, and was not told yet that it is that.
+    pub joining: Option<Role>,
 }
 
 /// A value to be written, or removed (`None`), under its key.
@@ -47,6 +66,7 @@ const INCARNATION: &str = "incarnation";
 const PEER_INCARNATIONS: &str = "peer_incarnations";
 const LIVE_BASE: &str = "live_base";
 const ELECT_ON_OPEN: &str = "elect_on_open";
+const JOINING: &str = "joining";
 
 impl RaftState {
     /// What has to be written to come from `old` to this.
@@ -55,7 +75,7 @@ impl RaftState {
         Ok(self.values()?.into_iter().filter(|value| !old.contains(value)).collect())
     }
 
-    fn values(&self) -> io::Result<[Change; 9]> {
+    fn values(&self) -> io::Result<[Change; 10]> {
         let peers = (!self.peer_incarnations.is_empty()).then_some(&self.peer_incarnations);
         Ok([
             to_json(NODE_ID, self.node_id.as_ref())?,
@@ -67,6 +87,7 @@ impl RaftState {
             to_json(PEER_INCARNATIONS, peers)?,
             to_json(LIVE_BASE, self.live_base.as_ref())?,
             to_json(ELECT_ON_OPEN, self.elect_on_open.then_some(&true))?,
+            to_json(JOINING, self.joining.as_ref())?,
         ])
     }
 
@@ -88,6 +109,7 @@ impl RaftState {
             peer_incarnations: from_json(PEER_INCARNATIONS, get(PEER_INCARNATIONS)?)?.unwrap_or_default(),
             live_base: from_json(LIVE_BASE, get(LIVE_BASE)?)?,
             elect_on_open: from_json(ELECT_ON_OPEN, get(ELECT_ON_OPEN)?)?.unwrap_or_default(),
+            joining: from_json(JOINING, get(JOINING)?)?,
         })
     }
 }

@@ -1,11 +1,11 @@
 //! Why a node does not do what it was asked, and what a gRPC client is told about it.
 
-use std::io;
+use std::{io, time::Duration};
 
 use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use tonic::Status;
 
-use super::leadership::Leadership;
+use super::{leadership::Leadership, seek::Answers};
 use crate::{apply::MAX_REPLY_BYTES, command::LimitError, raft::types::TypeConfig};
 
 /// What a write whose outcome is unknown is reported with.
@@ -103,16 +103,22 @@ impl From<NodeError> for Status {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(
-        "there is no node in {raft_dir}: check --raft-dir, or start a new cluster of this one node with --single, or restore \
-         a backup with --import --db <FILE>"
+        "there is no node in {raft_dir}: check --raft-dir, or start a new cluster of this one node with --single, join one \
+         with --join <HOST:PORT>, or restore a backup with --import --db <FILE>"
     )]
     NotInitialized { raft_dir: String },
 
     #[error(
-        "cannot join a cluster: this version runs clusters of one node; remove raft_config.join, and start a new cluster \
-         with --single or restore a backup with --import --db <FILE>"
+        "node {id} in {raft_dir} was joining a cluster and does not know how to reach its members: name some with --join, or \
+         empty the folder to start something else there"
     )]
-    JoinNotSupported,
+    JoinUnfinished { raft_dir: String, id: u64 },
+
+    #[error(
+        "the store in {raft_dir} belongs to cluster {stored}, and raft_config.cluster_id is {given}: remove the setting, or check \
+         --raft-dir"
+    )]
+    OtherCluster { raft_dir: String, stored: String, given: String },
 
     #[error("cannot start Raft with these times")]
     Times(#[from] openraft::ConfigError),
@@ -125,4 +131,17 @@ pub enum StartError {
 
     #[error("cannot write to the store in {raft_dir}")]
     Write { raft_dir: String, source: io::Error },
+}
+
+/// Why a node has not joined a cluster. What it has until then stays: it goes on with it when it is started again.
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    #[error("cannot join the cluster: {address} refuses this node: {reason}")]
+    Refused { address: String, reason: String },
+
+    #[error("cannot join the cluster: no member could take this node in within {} s ({answers})", within.as_secs())]
+    NoAnswer { within: Duration, answers: Answers },
+
+    #[error("cannot write to the store how far joining has come")]
+    Write(#[source] io::Error),
 }

@@ -3,7 +3,6 @@
 
 use std::{
     future::Future,
-    iter,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -91,31 +90,17 @@ impl MetaNode {
     /// The same, and says who did it.
     pub async fn write_told(&self, command: Command) -> Result<Answer<Applied>, NodeError> {
         self.limits.check(&command)?;
-        self.by_leader(iter::empty(), &Write(command)).await
+        self.by_leader(&Write(command)).await
     }
 
-    /// The same for a node that nobody may have told who leads: it asks any member.
-    pub async fn write_via_any(&self, command: Command) -> Result<Applied, NodeError> {
-        self.limits.check(&command)?;
-        let others: Vec<_> = self.nodes().into_keys().filter(|id| *id != self.id).collect();
-        let answer = self.by_leader(others.into_iter().cycle(), &Write(command)).await?;
-        Ok(answer.value)
-    }
-
-    /// Tries until a leader has done it, at most until [`ANSWER_LIMIT`]. Where no leader is known, `others` are asked in turn.
-    pub(super) async fn by_leader<A: Ask>(
-        &self,
-        mut others: impl Iterator<Item = u64>,
-        ask: &A,
-    ) -> Result<Answer<A::Value>, NodeError> {
+    /// Tries until a leader has done it, at most until [`ANSWER_LIMIT`].
+    pub(super) async fn by_leader<A: Ask>(&self, ask: &A) -> Result<Answer<A::Value>, NodeError> {
         let deadline = Instant::now() + ANSWER_LIMIT;
         let mut hint: Option<u64> = None;
         let mut failed = None;
         loop {
             let (led_by, hinted) = (self.leader(), hint.take());
-            // Who is known to lead may be known wrongly: with others to ask, it is asked once.
-            let known = led_by.filter(|_| failed.is_none() || others.size_hint().1 == Some(0));
-            let next = hinted.or(known).or_else(|| others.next());
+            let next = hinted.or(led_by);
             if let Some(next) = next {
                 match ask.at(self, next, deadline).await {
                     Ok(answer) => {

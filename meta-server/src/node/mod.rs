@@ -1,13 +1,20 @@
 //! A running node: one store, one Raft, and what keeps the two in shape. Everything that serves, the gRPC API, the
 //! admin API, exports, goes through [`MetaNode`]. Knows nothing of sockets.
 
+mod admission;
 mod election;
 mod error;
 mod forward;
 mod handover;
+mod identity;
+mod join;
 mod leadership;
+pub mod leave;
+mod membership;
 mod purge;
 mod read;
+mod register;
+mod seek;
 mod source;
 mod start;
 mod status;
@@ -23,16 +30,18 @@ use std::{
 use backup_plugin::record::Node;
 use openraft::{async_runtime::WatchReceiver, errors::Fatal};
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, watch},
     task::spawn_blocking,
     time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::{
-    error::{LEADER_METADATA, NodeError, StartError},
+    admission::{Applicant, MembershipRefusal},
+    error::{JoinError, LEADER_METADATA, NodeError, StartError},
     forward::Answer,
     leadership::Leadership,
+    membership::{Joined, Left, MembershipError},
     read::Reading,
     source::NodeSource,
     status::{DisplayNode, NodeStatus, RaftLogStatus},
@@ -69,6 +78,10 @@ pub struct MetaNode {
     export_pin_limit: Duration,
     /// Held by the one compaction that runs.
     compaction: Arc<Mutex<()>>,
+    /// Held by the one change of the membership that runs.
+    membership_turn: Mutex<()>,
+    /// Why joining a cluster has failed for good.
+    join_failure: watch::Sender<Option<Arc<JoinError>>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }

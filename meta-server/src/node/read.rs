@@ -81,12 +81,12 @@ impl MetaNode {
     /// A view of this node that includes every write that was acknowledged before this was called. On a node that does not lead it
     /// asks the leader, and waits until this node is as far.
     pub async fn linearizable_view(&self) -> Result<View, NodeError> {
-        Ok(self.by_leader(std::iter::empty(), &ViewHere).await?.value)
+        Ok(self.by_leader(&ViewHere).await?.value)
     }
 
     /// Has the leader read.
     pub(crate) async fn read_told(&self, what: ReadRequest) -> Result<Answer<Reading>, NodeError> {
-        self.by_leader(std::iter::empty(), &ReadThere(what)).await
+        self.by_leader(&ReadThere(what)).await
     }
 
     /// The same as [`MetaNode::linearizable_view`], for a node that leads. Asks no other node.

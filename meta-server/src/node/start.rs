@@ -4,14 +4,22 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use backup_plugin::record::{Endpoint, Node};
 use openraft::SnapshotPolicy;
+use tokio::sync::{Mutex, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{MetaNode, StartError, forward::Patience, read::ReadRounds, upkeep::Upkeep};
+use super::{
+    MetaNode, StartError,
+    forward::Patience,
+    identity::{self, Beginning},
+    join::Joining,
+    read::ReadRounds,
+    upkeep::Upkeep,
+};
 use crate::{
     command::Limits,
     config::{Config, RaftConfig},
     raft::{
-        guard::{Guard, random_cluster_id},
+        guard::Guard,
         log_store::LogStore,
         network::{Channels, Network},
         types::Raft,
@@ -20,13 +28,11 @@ use crate::{
 };
 
 impl MetaNode {
-    /// Starts the node that lives in `store`, or a new one of one node where the configuration says `single`.
+    /// Starts the node that lives in `store`, or a new one where the configuration says `single` or `join`.
     /// `grpc_address` is where its gRPC API listens.
     pub async fn start(store: Store, config: &Config, grpc_address: &Endpoint) -> Result<Arc<Self>, StartError> {
         let raft_dir = store.raft_dir().display().to_string();
-        let initialized = store.is_initialized();
-        let id =
-            if initialized { known_identity(&store, &config.raft) } else { new_identity(&store, &config.raft).await? };
+        let (id, beginning) = identity::identify(&store, &config.raft).await?;
 
         let raft_config = Arc::new(raft_config(&config.raft).validate()?);
         let guard = Guard::new(id, store.identity(), store.log.clone());
@@ -36,7 +42,7 @@ impl MetaNode {
             .await
             .map_err(|source| StartError::Raft { raft_dir: raft_dir.clone(), source })?;
         guard.watch(raft.metrics());
-        if !initialized {
+        if beginning == Beginning::Single {
             raft.initialize(BTreeSet::from([id]))
                 .await
                 .map_err(|error| StartError::Initialize { raft_dir: raft_dir.clone(), reason: error.to_string() })?;
@@ -55,58 +61,31 @@ impl MetaNode {
             rounds: ReadRounds::default(),
             export_pin_limit: config.export_pin_limit,
             compaction: Arc::default(),
+            membership_turn: Mutex::default(),
+            join_failure: watch::Sender::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
-        node.stand_for_election(initialized).await.map_err(|source| StartError::Raft { raft_dir, source })?;
+        node.stand_for_election(beginning != Beginning::Single)
+            .await
+            .map_err(|source| StartError::Raft { raft_dir, source })?;
 
         let own = Node {
             name: id.to_string(),
             endpoint,
             grpc_api_advertise_address: Some(advertised_grpc(config, grpc_address).to_string()),
         };
+        if let Beginning::Join(role) | Beginning::JoinOn(role) = beginning {
+            Joining::start(&node, own.clone(), role, &config.raft);
+        }
         Upkeep::start(&node, own, config.raft.max_applied_log_to_keep);
         Ok(node)
     }
 
     /// Refuses to make a new node where the configuration does not ask for one: a folder that was mistyped, or not mounted.
     pub fn check_new(config: &RaftConfig) -> Result<(), StartError> {
-        if config.join {
-            return Err(StartError::JoinNotSupported);
-        }
-        if !config.single {
-            return Err(StartError::NotInitialized { raft_dir: config.raft_dir.display().to_string() });
-        }
-        Ok(())
+        identity::check_new(config)
     }
-}
-
-/// Who the node in an initialised store is. What was asked of a new node means nothing to it, and that is said.
-fn known_identity(store: &Store, config: &RaftConfig) -> u64 {
-    let id = store.identity().node_id.unwrap_or_default();
-    if let Some(given) = config.id.filter(|given| *given != id) {
-        tracing::warn!(given, stored = id, "the store has an id already; the given one is ignored");
-    }
-    if config.single || config.join {
-        tracing::info!("the store is initialised: single and join are ignored");
-    }
-    id
-}
-
-/// Gives a new node its id and a cluster of its own.
-async fn new_identity(store: &Store, config: &RaftConfig) -> Result<u64, StartError> {
-    MetaNode::check_new(config)?;
-    let raft_dir = || store.raft_dir().display().to_string();
-    let id = config.id.unwrap_or_default();
-    store
-        .log
-        .update_state(|state| {
-            state.node_id = Some(id);
-            state.cluster_id = Some(random_cluster_id());
-        })
-        .await
-        .map_err(|source| StartError::Write { raft_dir: raft_dir(), source })?;
-    Ok(id)
 }
 
 fn raft_config(config: &RaftConfig) -> openraft::Config {

@@ -1,4 +1,4 @@
-//! What a running node does for itself, in the background: it registers its addresses once it leads, compacts when the
+//! What a running node does for itself, in the background: it has its addresses registered, compacts when the
 //! overlay has grown, tells Raft of the new base, and purges the log behind the base. Knows nothing of requests.
 
 use std::{
@@ -17,11 +17,9 @@ use tokio::{
 use super::{
     MetaNode,
     purge::{Follower, LogMeter, behind_base, kept_bytes, short_of_followers},
+    register::{Registration, forget_removed},
 };
-use crate::{
-    command::Command,
-    raft::types::{LogId, record_log_id},
-};
+use crate::raft::types::{LogId, record_log_id};
 
 /// How often the node looks after itself. Short, since between two looks the overlay grows as fast as clients write.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -32,8 +30,7 @@ const COMPACT_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::f
 /// The background work of one node.
 pub(super) struct Upkeep {
     node: Weak<MetaNode>,
-    /// How clients and members reach this node; `None` once that is in the store.
-    unregistered: Option<Node>,
+    registration: Registration,
     /// Entries that stay in the log although the base includes them.
     log_to_keep: u64,
     /// The last entry that was looked up to purge up to it: while exports refuse that, it is not read again.
@@ -49,7 +46,7 @@ impl Upkeep {
     pub(super) fn start(node: &Arc<MetaNode>, own: Node, log_to_keep: u64) {
         let upkeep = Self {
             node: Arc::downgrade(node),
-            unregistered: Some(own),
+            registration: Registration::new(own),
             log_to_keep,
             purge_target: None,
             log_growth: LogMeter::default(),
@@ -69,9 +66,11 @@ impl Upkeep {
             let leads = node.leadership().state.is_leader();
             self.leads_since = leads.then(|| self.leads_since.unwrap_or_else(Instant::now));
             if leads {
-                self.register(&node).await;
                 mint_cluster(&node).await;
+                node.end_half_done_change().await;
             }
+            self.registration.keep(&node).await;
+            forget_removed(&node).await;
             forget_first_election(&node).await;
             if node.store.state.compaction_due() && self.compactions.due(Instant::now()) {
                 self.compact(&node).await;
@@ -81,31 +80,6 @@ impl Upkeep {
             }
             if let Some(upto) = self.purgeable(&node).await {
                 trigger(node.raft.trigger().purge_log(upto).await);
-            }
-        }
-    }
-
-    /// Writes the addresses of this node, which leads, where the store has others.
-    async fn register(&mut self, node: &MetaNode) {
-        let Some(own) = self.unregistered.take() else { return };
-        // Only a view as of this term shows what is really there.
-        let stored = match node.linearizable_view().await {
-            Ok(view) => view.nodes().get(&node.id).cloned(),
-            Err(_) => {
-                self.unregistered = Some(own);
-                return;
-            }
-        };
-        if stored.as_ref() == Some(&own) {
-            return;
-        }
-        let command = Command::AddNode { node_id: node.id, node: own.clone(), overriding: true };
-        match node.write(command).await {
-            Ok(_) => tracing::info!(node = ?own, "registered the addresses of this node"),
-            // Writing them twice does no harm.
-            Err(error) => {
-                tracing::warn!(%error, "cannot register the addresses of this node yet");
-                self.unregistered = Some(own);
             }
         }
     }

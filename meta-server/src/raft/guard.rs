@@ -11,7 +11,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
-    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use backup_plugin::hex::hex;
@@ -107,6 +111,10 @@ struct Inner {
     known: RwLock<Known>,
     /// One change of what is known at a time: it is on disk before it is known.
     changing: tokio::sync::Mutex<()>,
+    /// Counts changes of what is on record of others.
+    changes: AtomicU64,
+    /// When a peer was put on record, since the start.
+    since: Mutex<HashMap<u64, Instant>>,
     metrics: OnceLock<WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>>,
     /// What was said before, of whom.
     told: Mutex<BTreeSet<(u64, String)>>,
@@ -130,6 +138,8 @@ impl Guard {
             log,
             known: RwLock::new(known),
             changing: tokio::sync::Mutex::default(),
+            changes: AtomicU64::new(0),
+            since: Mutex::default(),
             metrics: OnceLock::new(),
             told: Mutex::default(),
             refused: Mutex::default(),
@@ -260,13 +270,39 @@ impl Guard {
         .await
     }
 
-    /// Forgets who was removed from the cluster: what comes back under that id is another node.
-    pub async fn keep_only(&self, members: &BTreeSet<u64>) -> io::Result<()> {
-        let gone = |known: &Known| known.peers.keys().any(|id| !members.contains(id));
-        if !self.known(gone) {
+    /// Forgets one that was removed from the cluster: what comes back under that id is another node.
+    pub async fn forget(&self, peer: u64) -> io::Result<()> {
+        self.forget_told(peer);
+        if self.incarnation_of(peer).is_none() {
             return Ok(());
         }
-        self.change(|known| known.peers.retain(|id, _| members.contains(id))).await
+        self.change(|known| {
+            known.peers.remove(&peer);
+        })
+        .await
+    }
+
+    /// Forgets all that are no members, except who came on record within the last `spared`: it may be about to be one.
+    pub async fn keep_only(&self, members: &BTreeSet<u64>, spared: Duration) -> io::Result<()> {
+        let gone: Vec<u64> = {
+            let since = self.inner.since.lock().unwrap_or_else(PoisonError::into_inner);
+            let young = |id: &u64| since.get(id).is_some_and(|since| since.elapsed() < spared);
+            self.known(|known| known.peers.keys().filter(|id| !members.contains(id) && !young(id)).copied().collect())
+        };
+        for peer in gone {
+            self.forget(peer).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes whenever what is on record of others does.
+    pub fn changes(&self) -> u64 {
+        self.inner.changes.load(Ordering::Acquire)
+    }
+
+    /// Lets in a node that wants to be a member, as far as its cluster goes.
+    pub fn check_applicant(&self, peer: u64, cluster_id: &str) -> Result<(), Refusal> {
+        self.check_cluster(peer, cluster_id).map_err(|refusal| self.refuse(peer, refusal))
     }
 
     /// Messages refused so far, by kind.
@@ -345,7 +381,8 @@ impl Guard {
     /// Changes what is known, on disk first.
     async fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> io::Result<T> {
         let _turn = self.inner.changing.lock().await;
-        let mut known = self.known(Known::clone);
+        let old = self.known(Known::clone);
+        let mut known = old.clone();
         let result = change(&mut known);
         let Known { cluster_id, peers } = known.clone();
         self.inner
@@ -355,7 +392,17 @@ impl Guard {
                 state.peer_incarnations = peers;
             })
             .await?;
+        if known.peers != old.peers {
+            let mut since = self.inner.since.lock().unwrap_or_else(PoisonError::into_inner);
+            since.retain(|id, _| known.peers.contains_key(id));
+            let news = known.peers.iter().filter(|(id, incarnation)| old.peers.get(id) != Some(*incarnation));
+            since.extend(news.map(|(id, _)| (*id, Instant::now())));
+        }
+        let others_changed = known.peers != old.peers;
         *self.inner.known.write().unwrap_or_else(PoisonError::into_inner) = known;
+        if others_changed {
+            self.inner.changes.fetch_add(1, Ordering::Release);
+        }
         Ok(result)
     }
 }
@@ -458,7 +505,11 @@ mod tests {
         guard.admit(Some(&caller(2, 7))).await.unwrap();
         guard.learn(&[(1, 5), (2, 8), (3, 9)].into()).await.unwrap();
         assert_eq!(guard.incarnations(), [(2, 8), (3, 9)].into(), "nobody tells a node who it is itself");
-        guard.keep_only(&[1, 3].into()).await.unwrap();
+        guard.keep_only(&[1, 3].into(), Duration::MAX).await.unwrap();
+        assert_eq!(guard.incarnation_of(2), Some(8), "one that came a moment ago may be about to join");
+        let changes = guard.changes();
+        guard.keep_only(&[1, 3].into(), Duration::ZERO).await.unwrap();
+        assert_ne!(guard.changes(), changes);
         assert_eq!(guard.incarnations(), [(3, 9)].into());
         guard.replace(3, 10).await.unwrap();
         assert_eq!(guard.incarnation_of(3), Some(10));

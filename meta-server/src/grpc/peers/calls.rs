@@ -71,7 +71,7 @@ fn own_grpc_address(node: &MetaNode) -> Option<String> {
 }
 
 /// Who leads instead, as far as this node knows.
-fn not_leader(node: &MetaNode, leadership: &Leadership) -> pb::NotLeader {
+pub(super) fn not_leader(node: &MetaNode, leadership: &Leadership) -> pb::NotLeader {
     let leader = leadership.leader.filter(|leader| *leader != node.id());
     let endpoint = leader.and_then(|leader| Some(node.view().nodes().get(&leader)?.endpoint.to_string()));
     pb::NotLeader { leader, endpoint, reason: leadership.to_string() }

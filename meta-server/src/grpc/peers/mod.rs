@@ -5,6 +5,7 @@ mod answers;
 mod append;
 pub mod ask;
 mod calls;
+mod membership;
 mod snapshot;
 
 use std::sync::Arc;
@@ -116,11 +117,11 @@ impl RaftService for PeerApi {
         Ok(Response::new(until_stopping(replies, self.stopping.clone())))
     }
 
-    async fn join(&self, _request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
+        membership::join(&self.node, request.into_inner()).await.map(Response::new)
     }
 
-    async fn leave(&self, _request: Request<pb::LeaveRequest>) -> Result<Response<pb::LeaveReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn leave(&self, request: Request<pb::LeaveRequest>) -> Result<Response<pb::LeaveReply>, Status> {
+        membership::leave(&self.node, request.into_inner()).await.map(Response::new)
     }
 }

@@ -2,6 +2,7 @@
 //! is overdue is given up, so that it is tried on a new connection.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -87,19 +88,20 @@ fn ended() -> RpcError {
     RPCError::Unreachable(openraft::errors::Unreachable::from_string("the member ended the stream without an answer"))
 }
 
-/// What goes out. The first request tells what the leader has on record of the other members.
+/// What goes out. The first request tells what the leader has on record of the other members, and so does the next one when that
+/// has changed: no follower may go on refusing a member that has joined anew.
 fn requests(
     input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     guard: Guard,
     target: u64,
     progress: Arc<Progress>,
 ) -> impl Stream<Item = pb::AppendRequest> + Send + 'static {
-    let mut incarnations = guard.incarnations();
-    incarnations.remove(&target);
-    input.scan(incarnations, move |incarnations, request| {
+    input.scan(None, move |told, request| {
+        let changes = guard.changes();
+        let news = if told.replace(changes) == Some(changes) { HashMap::new() } else { guard.incarnations() };
         let encoded = wire::append_to_pb(&request, guard.caller(target));
         let message = match encoded {
-            Ok(message) => Some(pb::AppendRequest { incarnations: std::mem::take(incarnations), ..message }),
+            Ok(message) => Some(pb::AppendRequest { incarnations: news, ..message }),
             Err(error) => {
                 *progress.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 None

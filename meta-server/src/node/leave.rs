@@ -1,0 +1,72 @@
+//! Having a member removed, as a program of its own: asks members for it and needs no store. Knows nothing of how a leader does it.
+
+use std::{path::Path, time::Duration};
+
+use backup_plugin::record::Endpoint;
+use meta_proto::raft as pb;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    membership::Left,
+    seek::{self, Answers, InVain, Said},
+};
+use crate::{
+    backup::offline,
+    store::{RaftDir, StoreError},
+};
+
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(500);
+
+/// Why a member was not removed. Asking again is always safe.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaveError {
+    #[error("whom to remove is not known: there is no node in {raft_dir}; name one with --leave-id")]
+    Whom { raft_dir: String },
+    #[error("whom to remove is not known: cannot read the id of the node in raft_dir; name one with --leave-id")]
+    Unreadable(#[source] Box<StoreError>),
+    #[error("node {id} stays a member: {address} refuses to remove it: {reason}")]
+    Refused { id: u64, address: String, reason: String },
+    #[error(
+        "cannot remove node {id}, and whether it was removed is not known: no member could confirm it within {} s ({answers}); \
+         run this again",
+        within.as_secs()
+    )]
+    NoAnswer { id: u64, within: Duration, answers: Answers },
+}
+
+/// The id of the node in a folder that nothing runs on. Changes nothing there.
+pub fn stored_id(raft_dir: &Path) -> Result<u64, LeaveError> {
+    let unreadable = |error| LeaveError::Unreadable(Box::new(error));
+    let nobody = || LeaveError::Whom { raft_dir: raft_dir.display().to_string() };
+    RaftDir::peek(raft_dir).map_err(unreadable)?.ok_or_else(nobody)?;
+    offline::node_id(raft_dir).map_err(unreadable)?.ok_or_else(nobody)
+}
+
+/// Asks the members at `via` to remove node `id`, until one has, for as long as `within`.
+pub async fn leave(via: &[Endpoint], id: u64, within: Duration) -> Result<Left, LeaveError> {
+    let end = Instant::now() + within;
+    loop {
+        match seek::seek(via.iter().map(ToString::to_string), |address| ask(address, id)).await {
+            Ok((_, left)) => return Ok(left),
+            Err(InVain::Refused { address, reason }) => return Err(LeaveError::Refused { id, address, reason }),
+            Err(InVain::Nobody(answers)) if Instant::now() >= end => {
+                return Err(LeaveError::NoAnswer { id, within, answers });
+            }
+            Err(InVain::Nobody(_)) => sleep(ASK_AGAIN_AFTER).await,
+        }
+    }
+}
+
+async fn ask(address: String, id: u64) -> Said<Left> {
+    use pb::leave_reply::Result::{Done, NotLeader, Unknown};
+    let request = pb::LeaveRequest { cluster_id: String::new(), node_id: id };
+    match seek::call(&address, |mut client| async move { client.leave(request).await }).await {
+        Err(said) => said,
+        Ok(reply) => match reply.result {
+            Some(Done(_)) => Said::Answer(Left::Removed),
+            Some(Unknown(_)) => Said::Answer(Left::Unknown),
+            Some(NotLeader(not_leader)) => Said::NotLeader(not_leader),
+            None => seek::empty(),
+        },
+    }
+}
