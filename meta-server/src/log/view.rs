@@ -20,6 +20,8 @@ pub(super) struct View {
     pub(super) tail: Tail,
     /// Counts truncations: what was read from disk meanwhile may be of either side.
     pub(super) truncations: u64,
+    /// Whether the writer looks for another `state.committed` by itself.
+    pub(super) hint_is_seen: bool,
     /// The number of the last request.
     pub(super) request: u64,
 }
