@@ -54,6 +54,13 @@ impl WriteReply {
 }
 
 impl ReadRequest {
+    /// The answer to a read of one key that was written lately: in memory, so that nothing blocks. `None`: it may be on disk.
+    pub fn recent(&self, view: &View, now_ms: u64) -> Option<pb::StreamItem> {
+        let ReadRequest::GetKV { key } = self else { return None };
+        let value = view.recent(key)?.filter(|value| !value.is_expired(now_ms));
+        Some(item(key.clone(), value.cloned()))
+    }
+
     /// One item per key asked for, or per record listed. Records that have expired at `now_ms` are not there. Reading
     /// blocks.
     pub fn read(self, view: View, now_ms: u64) -> Box<dyn Iterator<Item = Result<pb::StreamItem, Status>> + Send> {

@@ -83,6 +83,9 @@ impl MetaService for MetaApi {
         self.gate.require_token(request.metadata())?;
         let read: ReadRequest = kv::parse(request.get_ref())?;
         let view = self.node.linearizable_view().await?;
+        if let Some(item) = read.recent(&view, now_ms()) {
+            return Ok(Response::new(Box::pin(stream::iter([Ok(item)]))));
+        }
         // Already to begin reading may block.
         let items = iter::once_with(move || read.read(view, now_ms())).flatten();
         let items = from_blocking(items);
