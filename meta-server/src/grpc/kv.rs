@@ -75,6 +75,13 @@ impl ReadRequest {
         }
     }
 
+    /// The answer to a read of one key that was written lately: in memory, so that nothing blocks. `None`: it may be on disk.
+    pub fn recent(&self, view: &View, now_ms: u64) -> Option<pb::StreamItem> {
+        let ReadRequest::GetKV { key } = self else { return None };
+        let value = view.recent(key)?.filter(|value| !value.is_expired(now_ms));
+        Some(item(key.clone(), value.cloned()))
+    }
+
     /// One item per key asked for, or per record listed, no faster than they are taken. Records that have expired are not there.
     pub fn stream(self, view: View) -> impl Stream<Item = Result<pb::StreamItem, Status>> + Send + 'static {
         // Already to begin reading may block.

@@ -84,7 +84,12 @@ impl MetaService for MetaApi {
         let read: ReadRequest = kv::parse(request.get_ref())?;
         let Answer { value: reading, leader_grpc_address } = self.node.read_told(read.clone()).await?;
         let items: ReplyStream<_> = match reading {
-            Reading::Here(view) => Box::pin(read.stream(view)),
+            Reading::Here(view) => {
+                if let Some(item) = read.recent(&view, now_ms()) {
+                    return Ok(Response::new(Box::pin(stream::iter([Ok(item)]))));
+                }
+                Box::pin(read.stream(view))
+            }
             Reading::There(items) => items,
         };
         Ok(led_by(until_stopping(items, self.end_streams.clone()), leader_grpc_address))
