@@ -14,6 +14,7 @@ mod forwarding;
 mod full_disk;
 mod interrupted_import;
 mod kv;
+mod membership;
 mod memory;
 mod new_cluster;
 mod offline_export;
