@@ -14,6 +14,7 @@ use crate::{
     config::Config,
     grpc,
     node::{MetaNode, StartError},
+    raft::network::MAX_STREAMS,
     state::StateOptions,
     store::{RaftDir, Store, StoreError},
 };
@@ -91,6 +92,7 @@ impl Server {
         let raft = transport::Server::builder()
             .initial_stream_window_size(RAFT_STREAM_WINDOW)
             .initial_connection_window_size(RAFT_CONNECTION_WINDOW)
+            .max_concurrent_streams(MAX_STREAMS)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .add_routes(grpc::peer_routes(node.clone(), stop_accepting.clone()))
             .serve_with_incoming_shutdown(

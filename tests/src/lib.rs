@@ -17,6 +17,7 @@ pub mod history;
 pub mod linearizable;
 pub mod load;
 pub mod loopback;
+pub mod measure;
 pub mod proxy;
 pub mod server;
 pub mod sockets;

@@ -1,6 +1,6 @@
-//! The main job, end to end, on an embedded store in a temporary folder: start a node, write, export while writing, check the
-//! export, import it as a new cluster with new ids, start that, read everything back. Prints each step with the command line
-//! that does the same. Ends with OK, or with an error and a non-zero exit.
+//! The main job, end to end, on embedded stores in a temporary folder: start a node, write, export while writing, check the
+//! export, import it as a new cluster of three with new ids, start that, read everything back from each of its nodes. Prints
+//! each step with the command line that does the same. Ends with OK, or with an error and a non-zero exit.
 
 #![allow(clippy::print_stdout, reason = "the steps are this program's output")]
 
@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::Path,
     process::ExitCode,
     sync::{
@@ -40,7 +40,9 @@ use tokio::task::JoinHandle;
 const KEYS: u64 = 5_000;
 /// What the writer has written when the export begins.
 const FIRST_WRITES: u64 = 20;
-/// How long the writer may take to begin, and the new node to lead.
+/// The nodes of the new cluster.
+const NEW_IDS: [u64; 3] = [7, 8, 9];
+/// How long the writer may take to begin, and the new cluster to be led.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// Every key with its value.
@@ -62,11 +64,10 @@ fn main() -> ExitCode {
 
 async fn run() -> anyhow::Result<()> {
     let temp = tempfile::tempdir().context("cannot create a temporary folder")?;
-    let (first, second) = (temp.path().join("node-1"), temp.path().join("node-7"));
     let backup = temp.path().join("backup.ndjson");
 
     step("Start a node", &["databend-meta --single --id 1 --raft-dir node-1"]);
-    let server = start(&first, Some(1)).await?;
+    let server = start(&temp.path().join("node-1"), free_port()?, Some(1)).await?;
     said(&format!("node 1 serves gRPC on {}", server.grpc_address()));
 
     step("Write", &["databend-metactl upsert --key app/000001 --value one      # once for each key"]);
@@ -93,27 +94,53 @@ async fn run() -> anyhow::Result<()> {
     said(&format!("{} keys, one moment of the store", exported.len()));
     server.shutdown().await;
 
+    let ports = [free_port()?, free_port()?, free_port()?];
+    let list: Vec<String> = NEW_IDS.iter().zip(ports).map(|(id, port)| format!("{id}=127.0.0.1:{port}")).collect();
     step(
-        "Import it as a new cluster, with a new node id and address",
-        &["databend-metactl import backup.ndjson --raft-dir node-7 --id 7 --initial-cluster 7=127.0.0.1:28007"],
+        "Import it on three new nodes, with the same list on each",
+        &[&format!(
+            "databend-metactl import backup.ndjson --raft-dir node-7 --id 7 --initial-cluster {}",
+            list.join(" ")
+        )],
     );
-    import_as(&backup, &second, 7, "7=127.0.0.1:28007")?;
+    let folder = |id: u64| temp.path().join(format!("node-{id}"));
+    for id in NEW_IDS {
+        import_as(&backup, &folder(id), id, &list)?;
+    }
 
-    step("Start it, and read everything back", &["databend-meta --raft-dir node-7", "databend-metactl status"]);
+    step("Start them, in any order, and read everything back from each", &["databend-meta --raft-dir node-7"]);
     let began = Instant::now();
-    let server = start(&second, None).await?;
-    let client = Client::connect(server.grpc_address()).await?;
-    let restored = client.read_when_led("", LIMIT).await?;
-    said(&format!("node {} leads and answered after {:.2} s", server.node().id(), began.elapsed().as_secs_f64()));
-    ensure!(restored == exported, "what was read back is not what was exported");
-    ensure!(server.node().nodes().keys().eq([&7]), "the old node's address is still known");
-    client.put([("app/after".to_owned(), b"the restore".to_vec())]).await?;
-    said(&format!("{} keys are there, and writes go on", restored.len()));
-    server.shutdown().await;
+    let mut cluster = Vec::new();
+    for (id, port) in NEW_IDS.into_iter().zip(ports).rev() {
+        cluster.push(start(&folder(id), port, None).await?);
+    }
+    let mut clients = Vec::new();
+    for server in &cluster {
+        clients.push(Client::connect(server.grpc_address()).await?);
+    }
+    for (server, client) in cluster.iter().zip(&clients) {
+        let restored = client.read_when_led("", LIMIT).await?;
+        let node = server.node();
+        said(&format!("node {} answered {:.2} s after the first start", node.id(), began.elapsed().as_secs_f64()));
+        ensure!(restored == exported, "what was read back is not what was exported");
+        ensure!(node.nodes().into_keys().eq(NEW_IDS), "the members are not those of the list");
+    }
+    let leader = cluster[0].node().leadership().leader.context("nobody leads")?;
+    ensure!(leader == NEW_IDS[0], "node {leader} leads, and not the first of the list");
+
+    step("Write through one node, read through another", &["databend-metactl upsert --key app/after --value restore"]);
+    let after = ("app/after".to_owned(), b"restore".to_vec());
+    clients[0].put([after.clone()]).await?;
+    let read = clients[1].read_when_led(&after.0, LIMIT).await?;
+    ensure!(read == Content::from([after]), "what was written is not there");
+    said(&format!("{} keys are there, and writes go on; node {leader} leads", exported.len()));
+    for server in cluster {
+        server.shutdown().await;
+    }
     Ok(())
 }
 
-async fn start(raft_dir: &Path, single: Option<u64>) -> anyhow::Result<Server> {
+async fn start(raft_dir: &Path, raft_port: u16, single: Option<u64>) -> anyhow::Result<Server> {
     let any_port = || Some("127.0.0.1:0".to_owned());
     let settings = Settings {
         admin_api_address: any_port(),
@@ -124,6 +151,7 @@ async fn start(raft_dir: &Path, single: Option<u64>) -> anyhow::Result<Server> {
             single: single.map(|_| true),
             raft_dir: Some(raft_dir.to_owned()),
             raft_advertise_host: Some("127.0.0.1".to_owned()),
+            raft_api_port: Some(raft_port),
             ..Default::default()
         },
         ..Default::default()
@@ -131,9 +159,14 @@ async fn start(raft_dir: &Path, single: Option<u64>) -> anyhow::Result<Server> {
     Ok(Server::start(Config::new(settings)?).await?)
 }
 
-fn import_as(backup: &Path, raft_dir: &Path, id: u64, member: &str) -> anyhow::Result<()> {
-    let members = MemberList::new([member.parse::<Member>()?])?;
-    let options = ImportOptions::new(Some(id), Some(members))?;
+/// A port that nobody listens on.
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+fn import_as(backup: &Path, raft_dir: &Path, id: u64, list: &[String]) -> anyhow::Result<()> {
+    let members = list.iter().map(|member| member.parse::<Member>()).collect::<Result<Vec<_>, _>>()?;
+    let options = ImportOptions::new(Some(id), Some(MemberList::new(members)?))?;
     let input = BufReader::new(File::open(backup)?);
     let target = StoreTarget::new(raft_dir.to_owned());
     let outcome = import::run(input, &backup.display().to_string(), &target, &options, &mut |_| {})?;
@@ -141,7 +174,7 @@ fn import_as(backup: &Path, raft_dir: &Path, id: u64, member: &str) -> anyhow::R
         anyhow::bail!("a new folder can not have been imported before");
     };
     let cluster_id = summary.cluster_id.context("an import with a list starts a cluster")?;
-    said(&format!("{} keys; the new cluster is {cluster_id}", summary.keys));
+    said(&format!("node {id}: {} keys, of cluster {}…", summary.keys, &cluster_id[..12]));
     Ok(())
 }
 

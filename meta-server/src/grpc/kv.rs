@@ -1,15 +1,19 @@
 //! Requests that travel as JSON inside a `RaftRequest`: one upsert, or a read. Knows the JSON and what a read gives
 //! back, not how a node comes by its view.
 
-use std::io;
+use std::{io, iter};
 
 use backup_plugin::record::SeqV;
-use meta_proto::pb;
+use futures::Stream;
+use meta_proto::{
+    pb,
+    raft::{Keys, read_request::What},
+};
 use serde::{Deserialize, Serialize};
 use tonic::Status;
 
-use super::convert;
-use crate::{apply::Change, command::UpsertKv, state::View};
+use super::{convert, streams::from_blocking};
+use crate::{apply::Change, command::UpsertKv, node::now_ms, state::View};
 
 /// What `KvApi` takes.
 #[derive(Debug, Deserialize)]
@@ -27,7 +31,7 @@ pub struct WriteReply {
 }
 
 /// What `KvReadV1` takes.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub enum ReadRequest {
     GetKV { key: String },
     MGetKV { keys: Vec<String> },
@@ -54,9 +58,38 @@ impl WriteReply {
 }
 
 impl ReadRequest {
-    /// One item per key asked for, or per record listed. Records that have expired at `now_ms` are not there. Reading
-    /// blocks.
-    pub fn read(self, view: View, now_ms: u64) -> Box<dyn Iterator<Item = Result<pb::StreamItem, Status>> + Send> {
+    /// As one member asks it of another.
+    pub fn to_pb(&self) -> What {
+        let keys = match self {
+            ReadRequest::GetKV { key } => vec![key.clone()],
+            ReadRequest::MGetKV { keys } => keys.clone(),
+            ReadRequest::ListKV { prefix } => return What::Prefix(prefix.clone()),
+        };
+        What::Keys(Keys { keys })
+    }
+
+    pub fn from_pb(what: What) -> Self {
+        match what {
+            What::Keys(Keys { keys }) => ReadRequest::MGetKV { keys },
+            What::Prefix(prefix) => ReadRequest::ListKV { prefix },
+        }
+    }
+
+    /// The answer to a read of one key that was written lately: in memory, so that nothing blocks. `None`: it may be on disk.
+    pub fn recent(&self, view: &View, now_ms: u64) -> Option<pb::StreamItem> {
+        let ReadRequest::GetKV { key } = self else { return None };
+        let value = view.recent(key)?.filter(|value| !value.is_expired(now_ms));
+        Some(item(key.clone(), value.cloned()))
+    }
+
+    /// One item per key asked for, or per record listed, no faster than they are taken. Records that have expired are not there.
+    pub fn stream(self, view: View) -> impl Stream<Item = Result<pb::StreamItem, Status>> + Send + 'static {
+        // Already to begin reading may block.
+        from_blocking(iter::once_with(move || self.read(view, now_ms())).flatten())
+    }
+
+    /// Records that have expired at `now_ms` are not there. Reading blocks.
+    fn read(self, view: View, now_ms: u64) -> Box<dyn Iterator<Item = Result<pb::StreamItem, Status>> + Send> {
         let keys = match self {
             ReadRequest::GetKV { key } => vec![key],
             ReadRequest::MGetKV { keys } => keys,
@@ -107,7 +140,13 @@ mod tests {
             (r#"{"MGetKV":{"keys":["a","b"]}}"#, ReadRequest::MGetKV { keys: vec!["a".into(), "b".into()] }),
             (r#"{"ListKV":{"prefix":"p"}}"#, ReadRequest::ListKV { prefix: "p".into() }),
         ] {
-            assert_eq!(parse::<ReadRequest>(&request(data)).unwrap(), expected);
+            let read = parse::<ReadRequest>(&request(data)).unwrap();
+            assert_eq!(read, expected);
+            let forwarded = match read.clone() {
+                ReadRequest::GetKV { key } => ReadRequest::MGetKV { keys: vec![key] },
+                other => other,
+            };
+            assert_eq!(ReadRequest::from_pb(read.to_pb()), forwarded);
         }
     }
 

@@ -2,7 +2,7 @@
 
 pub mod convert;
 pub mod handshake;
-mod kv;
+pub mod kv;
 pub mod peers;
 mod service;
 mod status;

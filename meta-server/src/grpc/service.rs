@@ -1,7 +1,7 @@
 //! `meta.MetaService`: each call checks the token where one is needed, asks the node or the backup plugin, and encodes
 //! the answer. What a call means is decided elsewhere.
 
-use std::{iter, sync::Arc};
+use std::sync::Arc;
 
 use backup_plugin::service::{BackupService, ExportStream};
 use futures::stream;
@@ -12,12 +12,12 @@ use tonic::{Request, Response, Status, Streaming};
 use super::{
     handshake::Gate,
     kv::{self, ReadRequest, WriteReply, WriteRequest},
-    streams::{ReplyStream, from_blocking, until_stopping},
+    streams::{ReplyStream, until_stopping},
 };
 use crate::{
     apply::Applied,
     command::{Command, Transaction},
-    node::{LEADER_METADATA, MetaNode, NodeSource, now_ms},
+    node::{Answer, LEADER_METADATA, MetaNode, NodeSource, Reading, now_ms},
 };
 
 /// The service of one node.
@@ -82,11 +82,17 @@ impl MetaService for MetaApi {
     async fn kv_read_v1(&self, request: Request<pb::RaftRequest>) -> Result<Response<Self::KvReadV1Stream>, Status> {
         self.gate.require_token(request.metadata())?;
         let read: ReadRequest = kv::parse(request.get_ref())?;
-        let view = self.node.linearizable_view().await?;
-        // Already to begin reading may block.
-        let items = iter::once_with(move || read.read(view, now_ms())).flatten();
-        let items = from_blocking(items);
-        Ok(Response::new(until_stopping(items, self.end_streams.clone())))
+        let Answer { value: reading, leader_grpc_address } = self.node.read_told(read.clone()).await?;
+        let items: ReplyStream<_> = match reading {
+            Reading::Here(view) => {
+                if let Some(item) = read.recent(&view, now_ms()) {
+                    return Ok(Response::new(Box::pin(stream::iter([Ok(item)]))));
+                }
+                Box::pin(read.stream(view))
+            }
+            Reading::There(items) => items,
+        };
+        Ok(led_by(until_stopping(items, self.end_streams.clone()), leader_grpc_address))
     }
 
     async fn transaction(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnReply>, Status> {

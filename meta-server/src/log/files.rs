@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -29,6 +30,9 @@ const CACHE_BYTES: u64 = 8 << 20;
 const LOCK_RETRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
+/// Bytes at the front of a segment that sled writes first, and that are never all zero then.
+const SEGMENT_HEADER: usize = 20;
+
 const MARK_AFTER: Duration = Duration::from_millis(100);
 
 /// Called by the writer with the folder of the log.
@@ -49,6 +53,9 @@ pub(super) struct Files {
     dir: PathBuf,
     /// The same file that sled writes to, opened before its first write: the kernel tells each handle of a failed write once.
     data: File,
+    segment: u64,
+    /// Where sled has not written yet, as far as is known: the first segment of the room that the file has beyond.
+    room: u64,
     /// When `blobs/` last changed before it was found empty.
     blobs_changed: Option<SystemTime>,
     pub(super) mark: Mark,
@@ -77,6 +84,8 @@ impl Files {
             db,
             dir: dir.to_owned(),
             data,
+            segment: segment as u64,
+            room: 0,
             blobs_changed: None,
             mark: Mark::open(dir)?,
             mark_after: MARK_AFTER,
@@ -108,6 +117,8 @@ impl Files {
         if let Some(hook) = &mut self.hooks.before_sync {
             hook(&self.dir);
         }
+        // Without room a sync only takes longer; what keeps the file from growing will be said when sled needs it to.
+        let _ = self.make_room();
         self.data.sync_data().map_err(failed(format!("fdatasync {}", self.data_path().display())))?;
         self.check_blobs()?;
         #[cfg(test)]
@@ -115,6 +126,28 @@ impl Files {
             hook(&self.dir);
         }
         Ok(())
+    }
+
+    /// Keeps the file longer than sled has come, by two segments: a sync of what is inside the file is one write to the disk, a
+    /// sync of what made it longer is two, one after the other. sled takes a segment that it did not write for a free one. Called
+    /// between a flush and its sync, when sled writes nothing.
+    fn make_room(&mut self) -> io::Result<()> {
+        let mut header = [0; SEGMENT_HEADER];
+        if self.data.read_at(&mut header, self.room)? == header.len() && header == [0; SEGMENT_HEADER] {
+            return Ok(());
+        }
+        // sled has come to the room, or has cut the file.
+        let end = self.data.metadata()?.len();
+        self.room = end.next_multiple_of(self.segment);
+        while let Some(last) = self.room.checked_sub(self.segment)
+            && self.data.read_at(&mut header, last)? > 0
+            && header == [0; SEGMENT_HEADER]
+        {
+            self.room = last;
+        }
+        let wanted = self.room + 2 * self.segment;
+        // A write makes a file longer and, unlike a change of its length, never shorter.
+        if end < wanted { self.data.write_at(&[0], wanted - 1).map(drop) } else { Ok(()) }
     }
 
     /// sled syncs no blob: one that appears is an entry that could be lost. Looks at the folder's time of change first: that

@@ -37,7 +37,7 @@ use std::{
 use error::closed;
 use files::SEGMENT;
 use view::View;
-use writer::{Done, Op, Request};
+use writer::{Done, Op, Readers, Request};
 
 pub use self::{
     read::LogIter,
@@ -140,7 +140,10 @@ impl LogDb {
         let mut view = self.view();
         if view.state.committed != committed {
             view.state.committed = committed;
-            self.submit(view, Op::Committed(committed), Done::nobody());
+            if !view.hint_is_seen {
+                view.hint_is_seen = true;
+                self.submit(view, Op::Committed, Done::nobody());
+            }
         }
     }
 
@@ -258,6 +261,22 @@ impl Shared {
     fn with_disk<T>(&self, read: impl FnOnce(&Disk) -> io::Result<T>) -> io::Result<T> {
         let disk = self.disk.read().unwrap_or_else(PoisonError::into_inner);
         read(disk.as_ref().ok_or_else(closed)?)
+    }
+}
+
+impl Readers for Arc<Shared> {
+    fn durable(&self, request: u64) {
+        self.view().tail.evict(request);
+    }
+
+    fn committed(&self) -> Option<LogId> {
+        self.view().state.committed
+    }
+
+    fn rest(&self, written: Option<LogId>) -> bool {
+        let mut view = self.view();
+        view.hint_is_seen = view.state.committed != written;
+        !view.hint_is_seen
     }
 }
 

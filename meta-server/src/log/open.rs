@@ -45,11 +45,7 @@ fn open_files(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files)) -> i
         requests: Mutex::new(Some(requests)),
         disk: RwLock::new(Some(disk)),
     });
-    let on_durable = {
-        let shared = Arc::clone(&shared);
-        Box::new(move |request| shared.view().tail.evict(request))
-    };
-    let mut writer = Writer::new(files, log.clone(), state_tree, segment, on_durable);
+    let mut writer = Writer::new(files, log.clone(), state_tree, segment, Box::new(Arc::clone(&shared)));
     let view = recover(&mut writer, &log, state).map_err(failed(format!("open the log in {}", dir.display())))?;
     *shared.view() = view;
     let writer = thread::Builder::new()

@@ -22,6 +22,8 @@ pub(super) struct View {
     pub(super) truncations: u64,
     /// Encoded bytes of all entries that were appended.
     pub(super) appended: u64,
+    /// Whether the writer looks for another `state.committed` by itself.
+    pub(super) hint_is_seen: bool,
     /// The number of the last request.
     pub(super) request: u64,
 }

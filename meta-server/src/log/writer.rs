@@ -49,8 +49,8 @@ pub(super) enum Op {
         upto: LogId,
     },
     State(Vec<Change>),
-    /// A hint: written with the next sync, or when it has waited for [`LAZY`].
-    Committed(Option<LogId>),
+    /// The hint of what is committed has changed, and the writer did not look for it any more.
+    Committed,
     /// Changes nothing; answered once everything before it is on disk.
     Nothing,
 }
@@ -90,19 +90,31 @@ impl Drop for Done {
     }
 }
 
-/// Told after every sync which request was the last one in it.
-pub(super) type OnDurable = Box<dyn FnMut(u64) + Send>;
+/// What the writer tells those that read the log, and asks them.
+pub(super) trait Readers: Send {
+    /// Called after every sync with the last request in it.
+    fn durable(&self, request: u64);
+    /// The hint of what is committed, as it is now.
+    fn committed(&self) -> Option<LogId>;
+    /// The writer has written this hint, and looks no more until an [`Op::Committed`] tells it to. Returns false, and nothing of
+    /// the kind is agreed, where the hint is another one already.
+    fn rest(&self, written: Option<LogId>) -> bool;
+}
 
 pub(super) struct Writer {
     files: Files,
     log: Tree,
     state: Tree,
-    on_durable: OnDurable,
+    readers: Box<dyn Readers>,
     /// Estimated bytes that one sync may cover.
     budget: usize,
     /// Estimated bytes written since the last sync.
     written: usize,
-    committed: Option<LazyCommitted>,
+    /// The hint of what is committed, as it was last written.
+    committed: Option<LogId>,
+    /// When the hint is looked at although there is nothing else to write. While it is `Some`, nobody has to say that it changed: to
+    /// be woken once more for each write costs more than to look.
+    look_due: Option<Instant>,
     /// The id of the last entry, or of the last purged one, once everything is on disk that was written.
     last: Option<LogId>,
     /// How many syncs there were.
@@ -113,22 +125,18 @@ pub(super) struct Writer {
     failure: Option<String>,
 }
 
-struct LazyCommitted {
-    id: Option<LogId>,
-    due: Instant,
-}
-
 impl Writer {
     /// The writer of a log that was just opened, once [`Writer::begin`] was told what it found.
-    pub(super) fn new(files: Files, log: Tree, state: Tree, segment: usize, on_durable: OnDurable) -> Self {
+    pub(super) fn new(files: Files, log: Tree, state: Tree, segment: usize, readers: Box<dyn Readers>) -> Self {
         Self {
             files,
             log,
             state,
-            on_durable,
+            readers,
             budget: segment / 2,
             written: 0,
             committed: None,
+            look_due: None,
             last: None,
             syncs: 0,
             mark_due: None,
@@ -141,6 +149,7 @@ impl Writer {
         let syncs = self.state.get(state::SYNCS).map_err(failed("read how often the log was synced"))?;
         self.syncs = state::decode_syncs(syncs)?;
         self.last = last;
+        self.committed = state.committed;
         let found = Note::new(self.syncs, last, state);
         match self.files.mark.note() {
             Some(marked) if found.lacks(marked) => Err(corrupt(format!(
@@ -160,9 +169,9 @@ impl Writer {
     /// Serves requests until every sender is gone, then puts on disk what is left. Returns the failure, if there was one.
     pub(super) fn run(mut self, requests: &Receiver<Request>) -> io::Result<()> {
         while let Some(batch) = self.next_batch(requests) {
-            self.serve(batch);
+            self.serve(batch, false);
         }
-        self.serve(Vec::new());
+        self.serve(Vec::new(), true);
         if let Err(error) = self.mark(true) {
             self.fail(&error);
         }
@@ -187,30 +196,29 @@ impl Writer {
     }
 
     fn wait(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
-        match self.committed.as_ref().map(|lazy| lazy.due).into_iter().chain(self.mark_due).min() {
+        match self.look_due.into_iter().chain(self.mark_due).min() {
             None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(due) => requests.recv_timeout(due.saturating_duration_since(Instant::now())),
         }
     }
 
     fn take(&mut self, request: Request, batch: &mut Vec<Request>) {
-        if let Op::Committed(id) = request.op {
-            let due = self.committed.as_ref().map_or_else(|| Instant::now() + LAZY, |lazy| lazy.due);
-            self.committed = Some(LazyCommitted { id, due });
+        if let Op::Committed = request.op {
+            self.look_due.get_or_insert_with(|| Instant::now() + LAZY);
             request.done.answer(Ok(()));
         } else {
             batch.push(request);
         }
     }
 
-    fn serve(&mut self, batch: Vec<Request>) {
+    fn serve(&mut self, batch: Vec<Request>, closing: bool) {
         let last = batch.last().map(|request| request.number);
         let waiting: Vec<Done> = batch.into_iter().map(|request| self.write(request)).collect();
-        if let Err(error) = self.write_lazy().and_then(|()| self.sync()).and_then(|()| self.mark(false)) {
+        if let Err(error) = self.write_committed(closing).and_then(|()| self.sync()).and_then(|()| self.mark(false)) {
             self.fail(&error);
         }
         if let (None, Some(last)) = (&self.failure, last) {
-            (self.on_durable)(last);
+            self.readers.durable(last);
         }
         for done in waiting {
             done.answer(self.refuse_after_failure());
@@ -248,8 +256,7 @@ impl Writer {
                 self.remove(range, false)?;
             }
             Op::State(changes) => self.write_state(changes)?,
-            Op::Committed(id) => self.write_state(vec![state::log_id_change(state::COMMITTED, id)?])?,
-            Op::Nothing => {}
+            Op::Committed | Op::Nothing => {}
         }
         Ok(())
     }
@@ -289,11 +296,23 @@ impl Writer {
         Ok(())
     }
 
-    fn write_lazy(&mut self) -> io::Result<()> {
-        match self.committed.take() {
-            Some(lazy) if self.failure.is_none() => self.apply(Op::Committed(lazy.id)),
-            _ => Ok(()),
+    /// Writes the hint with what else is written. One that is ahead of the log, because what it is about still waits, is left for
+    /// the next time; as the log closes nothing waits.
+    fn write_committed(&mut self, closing: bool) -> io::Result<()> {
+        if self.failure.is_some() {
+            return Ok(());
         }
+        let hint = self.readers.committed();
+        let is_ahead = hint.map(|id| id.index) > self.last.map(|last| last.index);
+        if hint != self.committed && (closing || !is_ahead) {
+            self.committed = hint;
+            self.write_state(vec![state::log_id_change(state::COMMITTED, hint)?])?;
+        }
+        let now = Instant::now();
+        if self.look_due.is_some_and(|due| due <= now) {
+            self.look_due = if self.readers.rest(self.committed) { None } else { Some(now + LAZY) };
+        }
+        Ok(())
     }
 
     fn keep_to_budget(&mut self) -> io::Result<()> {
@@ -336,6 +355,8 @@ impl Writer {
         let failure = chain(error);
         tracing::error!(error = %failure, "the log can no longer be written");
         self.failure.get_or_insert(failure);
+        // What is due can not be done any more.
+        (self.look_due, self.mark_due) = (None, None);
     }
 
     fn refuse_after_failure(&self) -> io::Result<()> {

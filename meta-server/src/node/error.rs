@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use openraft::errors::{ClientWriteError, Fatal, LinearizableReadError, RaftError};
+use openraft::errors::{ClientWriteError, Fatal, RaftError};
 use tonic::Status;
 
 use super::{leadership::Leadership, seek::Answers};
@@ -71,18 +71,6 @@ impl NodeError {
             ) => Self::OutcomeUnknown(error.to_string()),
             // What stopped the node may have happened before or after the entry became durable.
             RaftError::Fatal(fatal) => Self::OutcomeUnknown(format!("the node has stopped: {fatal}")),
-        }
-    }
-
-    pub(super) fn of_read(
-        error: RaftError<TypeConfig, LinearizableReadError<TypeConfig>>,
-        leadership: Leadership,
-    ) -> Self {
-        match error {
-            RaftError::APIError(
-                LinearizableReadError::ForwardToLeader(_) | LinearizableReadError::QuorumNotEnough(_),
-            ) => Self::NotLeader(leadership),
-            RaftError::Fatal(fatal) => Self::Stopped(fatal),
         }
     }
 }

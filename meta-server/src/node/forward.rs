@@ -30,7 +30,7 @@ pub struct Answer<T> {
 }
 
 /// Why one try came to nothing.
-enum Attempt {
+pub(super) enum Attempt {
     /// Nothing was done: another node, or the same a little later, may do it.
     Again { hint: Option<u64>, reason: String },
     /// Asking again would help nothing, or might do it twice.
@@ -38,7 +38,7 @@ enum Attempt {
 }
 
 /// Something that only a leader can do.
-trait Ask: Sync {
+pub(super) trait Ask: Sync {
     type Value: Send;
 
     /// Asks one node, which may be `node` itself.
@@ -67,7 +67,7 @@ impl Ask for Write {
             };
         }
         let command = ask::encode(command).map_err(|failure| of_write(leader, failure))?;
-        let written = ask::write(node.client(leader)?, &node.guard, leader, command);
+        let written = ask::write(node.client(leader, Lane::Call)?, &node.guard, leader, command);
         match timeout_at(deadline, written).await {
             Ok(Ok(done)) => Ok(done.into()),
             Ok(Err(failure)) => Err(of_write(leader, failure)),
@@ -94,13 +94,13 @@ impl MetaNode {
     }
 
     /// Tries until a leader has done it, at most until [`ANSWER_LIMIT`].
-    async fn by_leader<A: Ask>(&self, ask: &A) -> Result<Answer<A::Value>, NodeError> {
+    pub(super) async fn by_leader<A: Ask>(&self, ask: &A) -> Result<Answer<A::Value>, NodeError> {
         let deadline = Instant::now() + ANSWER_LIMIT;
         let mut hint: Option<u64> = None;
         let mut failed = None;
         loop {
-            let hinted = hint.take();
-            let next = hinted.or_else(|| self.leader());
+            let (led_by, hinted) = (self.leader(), hint.take());
+            let next = hinted.or(led_by);
             if let Some(next) = next {
                 match ask.at(self, next, deadline).await {
                     Ok(answer) => {
@@ -122,26 +122,41 @@ impl MetaNode {
             if self.patience.is_over(Instant::now()) || until >= deadline {
                 return Err(self.no_leader(next, failed));
             }
-            self.led_by_another_than(next, until).await;
+            self.led_by_another_than(led_by, until).await;
         }
     }
 
-    fn client(&self, target: u64) -> Result<PeerClient, Attempt> {
-        let client = self.channels.client(target, Lane::Call);
+    pub(super) fn client(&self, target: u64, lane: Lane) -> Result<PeerClient, Attempt> {
+        let client = self.channels.client(target, lane);
         client.map_err(|error| Attempt::Again { hint: None, reason: error.to_string() })
     }
 
-    fn leader(&self) -> Option<u64> {
-        self.raft.metrics().borrow_watched().current_leader
+    /// What `leader` answers, if it does so before another one leads. Not for writes: what was given up may have been done.
+    pub(super) async fn while_leads<T>(
+        &self,
+        leader: u64,
+        deadline: Instant,
+        answer: impl Future<Output = Result<T, Attempt>>,
+    ) -> Result<T, Attempt> {
+        let another = self.led_by_another_than(self.leader(), deadline);
+        tokio::select! {
+            answer = answer => answer,
+            () = another => Err(Attempt::Again { hint: None, reason: format!("node {leader} did not answer") }),
+        }
     }
 
-    /// Returns as soon as a node leads that is not `tried`, and at `until` in any case.
-    async fn led_by_another_than(&self, tried: Option<u64>, until: Instant) {
-        let mut metrics = self.raft.metrics();
+    fn leader(&self) -> Option<u64> {
+        self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// Returns as soon as this node knows another leader than `before`, and at `until` in any case.
+    async fn led_by_another_than(&self, before: Option<u64>, until: Instant) {
+        // These change with the leader, not with every write.
+        let mut metrics = self.raft.server_metrics();
         let led = async {
             loop {
                 let leader = metrics.borrow_and_update().current_leader;
-                if leader.is_some() && leader != tried {
+                if leader.is_some() && leader != before {
                     return;
                 }
                 if metrics.changed().await.is_err() {

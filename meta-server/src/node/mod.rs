@@ -12,6 +12,7 @@ mod leadership;
 pub mod leave;
 mod membership;
 mod purge;
+mod read;
 mod register;
 mod seek;
 mod source;
@@ -27,24 +28,25 @@ use std::{
 };
 
 use backup_plugin::record::Node;
-use openraft::{ReadPolicy, async_runtime::WatchReceiver, errors::Fatal};
+use openraft::{async_runtime::WatchReceiver, errors::Fatal};
 use tokio::{
     sync::{Mutex, watch},
     task::spawn_blocking,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use self::forward::Patience;
 pub use self::{
     admission::{Applicant, MembershipRefusal},
     error::{JoinError, LEADER_METADATA, NodeError, StartError},
     forward::Answer,
     leadership::Leadership,
     membership::{Joined, Left, MembershipError},
+    read::Reading,
     source::NodeSource,
     status::{DisplayNode, NodeStatus, RaftLogStatus},
 };
+use self::{forward::Patience, read::ReadRounds};
 use crate::{
     apply::Applied,
     command::{Command, Limits, LogCommand},
@@ -65,12 +67,15 @@ pub struct MetaNode {
     id: u64,
     /// The address of its Raft service, as other members are told.
     endpoint: String,
+    /// The address of its gRPC API, as clients are told.
+    grpc_address: String,
     raft: Raft<StateMachine>,
     guard: Guard,
     channels: Channels,
     store: Store,
     limits: Limits,
     patience: Patience,
+    rounds: ReadRounds,
     /// How long one export may hold back the purge of the log.
     export_pin_limit: Duration,
     /// Held by the one compaction that runs.
@@ -111,25 +116,14 @@ impl MetaNode {
         }
     }
 
-    /// A view that includes every write that was acknowledged before this was called.
-    pub async fn linearizable_view(&self) -> Result<View, NodeError> {
-        let read = async {
-            let linearizer = self
-                .raft
-                .get_read_linearizer(ReadPolicy::ReadIndex)
-                .await
-                .map_err(|error| NodeError::of_read(error, self.leadership()))?;
-            linearizer.await_ready(&self.raft).await.map_err(NodeError::Stopped)
-        };
-        match timeout(ANSWER_LIMIT, read).await {
-            Ok(ready) => ready.map(|_| self.view()),
-            Err(_) => Err(NodeError::NotLeader(self.leadership())),
-        }
-    }
-
     /// What this node has applied so far.
     pub fn view(&self) -> View {
         self.store.state.view()
+    }
+
+    /// Where clients reach this node.
+    pub(crate) fn grpc_address(&self) -> &str {
+        &self.grpc_address
     }
 
     /// The members and their addresses, by id.
@@ -174,14 +168,15 @@ impl MetaNode {
 
     /// Waits until Raft stops by itself, which it does when the disk fails, and returns why.
     pub async fn failed(&self) -> Fatal<TypeConfig> {
-        let mut metrics = self.raft.metrics();
-        loop {
-            if let Err(fatal) = &metrics.borrow_and_update().running_state {
-                return fatal.clone();
-            }
-            if metrics.changed().await.is_err() {
-                return Fatal::Stopped;
-            }
+        // These change with the leader and the members, not with every write: whoever waits here is not woken for each.
+        let mut server = self.raft.server_metrics();
+        // Raft closes the channel as it ends, after it has said why.
+        while server.changed().await.is_ok() {
+            server.borrow_and_update();
+        }
+        match &self.raft.metrics().borrow_watched().running_state {
+            Err(fatal) => fatal.clone(),
+            Ok(()) => Fatal::Stopped,
         }
     }
 

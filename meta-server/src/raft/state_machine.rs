@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     apply::Applied,
+    command::Command,
     state::{Change, State, StateMachine, View},
 };
 
@@ -73,6 +74,15 @@ fn blocking_here<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// Whether an entry takes about as long as a key takes to look up. To hand the other tasks of this thread to another one
+/// costs more than a batch of these.
+fn is_short(entry: &Entry) -> bool {
+    match &entry.payload {
+        EntryPayload::Blank | EntryPayload::Membership(_) => true,
+        EntryPayload::Normal(command) => !matches!(command.cmd, Command::Transaction(_) | Command::KvTransaction(_)),
+    }
+}
+
 impl RaftStateMachine<TypeConfig> for StateMachine {
     type SnapshotData = View;
     type SnapshotBuilder = StateMachine;
@@ -91,7 +101,11 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let batch = batch.into_iter().collect::<io::Result<Vec<_>>>()?;
             let (entries, responders): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
             let asked: Vec<bool> = responders.iter().map(Option::is_some).collect();
-            let applied = blocking_here(|| self.apply_entries(&entries, &asked))?;
+            let applied = if entries.iter().all(is_short) {
+                self.apply_entries(&entries, &asked)?
+            } else {
+                blocking_here(|| self.apply_entries(&entries, &asked))?
+            };
             for (responder, applied) in responders.into_iter().zip(applied) {
                 if let Some(responder) = responder {
                     responder.send(applied);

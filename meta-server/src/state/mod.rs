@@ -91,10 +91,15 @@ impl State {
 
     /// The record under `key`, expired or not.
     pub fn get(&self, key: &str) -> io::Result<Option<SeqV>> {
-        match self.layers.iter().rev().find_map(|layer| layer.record(key)) {
-            Some(change) => Ok(change.as_deref().cloned()),
+        match self.recent(key) {
+            Some(change) => Ok(change.cloned()),
             None => self.base.get(key),
         }
+    }
+
+    /// What the overlay knows of `key`, which never blocks: its record, or that it is gone. `None`: only the base can tell.
+    pub fn recent(&self, key: &str) -> Option<Option<&SeqV>> {
+        self.layers.iter().rev().find_map(|layer| layer.record(key)).map(Option::as_deref)
     }
 
     /// Every record under `prefix`, in key order, expired ones included. Holds what it reads, whatever happens meanwhile.

@@ -242,3 +242,20 @@ fn an_entry_that_nobody_waits_for_has_its_effect_and_keeps_no_answer() {
     assert!(matches!(applied[..], [apply::Applied::Kv(_), apply::Applied::None]), "{applied:?}");
     assert_eq!(machine.view().get("a").unwrap().unwrap().data, b"2");
 }
+
+/// A read that must not block may trust what the overlay says, and must ask the base about the rest.
+#[test]
+fn what_was_written_lately_is_known_without_the_base() {
+    let dir = tempfile::tempdir().unwrap();
+    let (machine, _) = machine(dir.path());
+    apply(&machine, 1, &put("in the base", "1"));
+    apply(&machine, 2, &put("deleted", "2"));
+    machine.compact().unwrap();
+    apply(&machine, 3, &put("new", "3"));
+    let delete = UpsertKv { key: "deleted".into(), seq: MatchSeq::Any, value: ValueOp::Delete, value_meta: None };
+    apply(&machine, 4, &LogCommand { time_ms: None, cmd: Command::UpsertKV(delete) });
+    let view = machine.view();
+    let recent = |key| view.recent(key).map(|found| found.map(|record| record.seq));
+    assert_eq!([recent("new"), recent("deleted"), recent("in the base")], [Some(Some(3)), Some(None), None]);
+    assert_eq!(view.get("in the base").unwrap().map(|record| record.seq), Some(1));
+}

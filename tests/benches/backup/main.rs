@@ -12,11 +12,11 @@ mod report;
 mod round;
 mod server;
 
-use std::{env, fs, path::PathBuf};
+use std::{env, path::PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
-use integration_tests::binaries;
+use integration_tests::{binaries, measure};
 
 use crate::{
     floor::Floor,
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
     let args = Args::parse();
     match (&args.floor, args.keys) {
         (Some(floor), _) => floor.run(),
-        (None, Some(keys)) => measure(&args, keys),
+        (None, Some(keys)) => run(&args, keys),
         (None, None) => {
             println!("nothing to measure: say how many keys, as in -- --keys 100000");
             Ok(())
@@ -56,22 +56,16 @@ fn main() -> Result<()> {
     }
 }
 
-fn measure(args: &Args, keys: u64) -> Result<()> {
+fn run(args: &Args, keys: u64) -> Result<()> {
     // A program that was not built is told of before the backup is generated.
     let _ = (binaries::server(), binaries::tool());
     let dir = tempfile::tempdir_in(args.dir.clone().unwrap_or_else(env::temp_dir))?;
     let path = dir.path().join("backup.ndjson");
     let bytes = dataset::write(&path, keys)?;
     let backup = Backup { path, keys, bytes };
-    let load_before = load()?;
+    let load_before = measure::load();
     let rounds: Vec<Round> = (0..args.runs).map(|_| round::run(&backup, dir.path())).collect::<Result<_>>()?;
     println!("{}", Report { backup: &backup, rounds: &rounds });
-    println!("Load of the machine, averaged over a minute: {load_before} before, {} after.", load()?);
+    println!("Load of the machine, averaged over a minute: {load_before} before, {} after.", measure::load());
     Ok(())
-}
-
-/// Programs that run or want to, on average of the last minute.
-fn load() -> Result<String> {
-    let load = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
-    Ok(load.split(' ').next().unwrap_or_default().to_owned())
 }

@@ -4,7 +4,6 @@
 //! parent is told after the end (`ru_maxrss`) would not do: it starts at the size of whoever started the program.
 
 use std::{
-    fs,
     io::{Read, Seek},
     process::{Command, Stdio},
     thread,
@@ -12,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use integration_tests::measure::{Usage, usage};
 
 /// How often a program is looked at: what is used up in less than this before its end goes unseen.
 const LOOK: Duration = Duration::from_millis(2);
@@ -21,16 +21,6 @@ const LOOK: Duration = Duration::from_millis(2);
 pub struct Taken {
     pub seconds: f64,
     pub usage: Usage,
-}
-
-/// What a program has used so far.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Usage {
-    /// Of one processor, in the program and in the kernel for it. Says more than the time on a machine that others use too.
-    pub cpu_seconds: f64,
-    /// Resident memory now, and the most there was.
-    pub now_kib: u64,
-    pub peak_kib: u64,
 }
 
 /// Runs a program to its end, which must be a good one. Disks are quiet when it starts.
@@ -57,20 +47,4 @@ pub fn measure(command: &mut Command) -> Result<Taken> {
     }
     let usage = last_seen.with_context(|| format!("{command:?} ended before it could be looked at"))?;
     Ok(Taken { seconds, usage })
-}
-
-/// What the process `id` has used so far; `None` once it has ended.
-pub fn usage(id: u32) -> Option<Usage> {
-    let about = |what: &str| fs::read_to_string(format!("/proc/{id}/{what}")).ok();
-    let (status, stat) = (about("status")?, about("stat")?);
-    let kib = |name: &str| -> Option<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix(" kB")?.parse().ok()
-    };
-    // After the name, which may hold anything, the 12th and 13th fields are the ticks in the program and in the kernel.
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut ticks = fields.split_whitespace().skip(11).map_while(|field| field.parse::<u64>().ok());
-    let ticks = ticks.next()? + ticks.next()?;
-    let cpu_seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
-    Some(Usage { cpu_seconds, now_kib: kib("VmRSS:")?, peak_kib: kib("VmHWM:")? })
 }

@@ -3,6 +3,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use integration_tests::measure::{median, sorted};
+
 use crate::{
     process::Taken,
     round::{Backup, Round},
@@ -79,15 +81,4 @@ impl Display for Report<'_> {
 
 fn mib(kib: u64) -> f64 {
     kib as f64 / 1024.0
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// Of sorted values; the upper one of two in the middle.
-fn median(values: &[f64]) -> f64 {
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

@@ -9,11 +9,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use integration_tests::{binaries, server::free_port};
+use integration_tests::{binaries, measure::Usage, server::free_port};
 
 use crate::{
     floor::Floor,
-    process::{self, Taken, Usage},
+    process::{self, Taken},
     server::MeasuredServer,
 };
 

@@ -8,16 +8,14 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use integration_tests::{
+    measure::{self, Usage},
     server::{Server, Settings},
     wait::DEADLINE,
 };
 use rustix::process::Signal;
 use tokio::{runtime::Runtime, time::sleep};
 
-use crate::{
-    dataset,
-    process::{self, Taken, Usage},
-};
+use crate::{dataset, process::Taken};
 
 /// Between two tries to read.
 const AGAIN: Duration = Duration::from_millis(2);
@@ -48,7 +46,7 @@ impl MeasuredServer {
     }
 
     pub fn usage(&self) -> Result<Usage> {
-        process::usage(self.server.id()).context("the server has ended")
+        measure::usage(self.server.id()).context("the server has ended")
     }
 
     pub fn stop(self) {

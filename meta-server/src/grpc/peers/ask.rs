@@ -3,16 +3,23 @@
 
 use std::{error::Error, future::Future};
 
-use meta_proto::raft::{self as pb, write_reply::Result as PbResult};
+use futures::StreamExt;
+use meta_proto::{
+    pb::StreamItem,
+    raft::{self as pb, read_reply::Part, write_reply::Result as PbResult},
+};
 use tonic::{Code, ConnectError, Status};
 
 use super::answers;
 use crate::{
     apply::Applied,
     command::Command,
+    grpc::{kv::ReadRequest, streams::ReplyStream},
     raft::{
         guard::Guard,
         network::{MAX_MESSAGE, PeerClient},
+        types::LogId,
+        wire,
     },
 };
 
@@ -110,20 +117,82 @@ pub fn write(
     let request = pb::WriteRequest { caller: Some(guard.caller(target)), command };
     async move {
         let reply = client.write(request).await.map_err(|status| Failure::of(&status))?.into_inner();
-        let unknown = |error: &dyn Error| Failure::Unknown(error.to_string());
-        guard.accept(target, reply.responder.as_ref()).await.map_err(|error| unknown(&error))?;
+        accept(guard, target, reply.responder.as_ref()).await?;
         let value = match reply.result {
             Some(PbResult::Nothing(pb::Blank {})) => Applied::None,
             Some(PbResult::Kv(change)) => Applied::Kv(answers::change(change)),
             Some(PbResult::Transaction(reply)) => {
-                Applied::Txn(answers::transaction(reply).map_err(|error| unknown(&error))?)
+                Applied::Txn(answers::transaction(reply).map_err(|error| Failure::Unknown(error.to_string()))?)
             }
-            Some(PbResult::NotLeader(pb::NotLeader { leader, reason, .. })) => {
-                return Err(Failure::NotLeader { leader, reason });
-            }
+            Some(PbResult::NotLeader(not_leader)) => return Err(not_leader.into()),
             None => return Err(Failure::Unknown("the answer does not say what was done".into())),
         };
         Ok(Done { value, grpc_address: reply.leader_grpc_address })
+    }
+}
+
+/// Asks `target` how far a state must be applied to include all that was acknowledged before.
+pub async fn read_index(mut client: PeerClient, guard: &Guard, target: u64) -> Result<LogId, Failure> {
+    let request = pb::ReadIndexRequest { caller: Some(guard.caller(target)) };
+    let reply = client.read_index(request).await.map_err(|status| Failure::of(&status))?.into_inner();
+    accept(guard, target, reply.responder.as_ref()).await?;
+    match reply.result {
+        Some(pb::read_index_reply::Result::LogId(id)) => {
+            wire::log_id(id).map_err(|error| Failure::Unknown(error.to_string()))
+        }
+        Some(pb::read_index_reply::Result::NotLeader(not_leader)) => Err(not_leader.into()),
+        None => Err(Failure::Unknown("the answer has no log id".into())),
+    }
+}
+
+/// What another member reads, as it sends it. It sends no more than is taken.
+pub type Items = ReplyStream<StreamItem>;
+
+/// Has `target` read. What fails later is an error of the stream.
+pub fn read(
+    mut client: PeerClient,
+    guard: &Guard,
+    target: u64,
+    what: &ReadRequest,
+) -> impl Future<Output = Result<Done<Items>, Failure>> + Send {
+    let request = pb::ReadRequest { caller: Some(guard.caller(target)), what: Some(what.to_pb()) };
+    async move {
+        let mut replies = client.read(request).await.map_err(|status| Failure::of(&status))?.into_inner();
+        let first = replies.message().await.map_err(|status| Failure::of(&status))?;
+        match first.and_then(|reply| reply.part) {
+            Some(Part::Reader(pb::Reader { responder, grpc_address })) => {
+                accept(guard, target, responder.as_ref()).await?;
+                let value: Items = Box::pin(replies.map(move |reply| item(target, reply)));
+                Ok(Done { value, grpc_address })
+            }
+            Some(Part::NotLeader(not_leader)) => Err(not_leader.into()),
+            Some(Part::Item(_)) | None => Err(Failure::Unknown("the answer does not say who reads".into())),
+        }
+    }
+}
+
+fn item(target: u64, reply: Result<pb::ReadReply, Status>) -> Result<StreamItem, Status> {
+    match reply.map(|reply| reply.part) {
+        Ok(Some(Part::Item(item))) => Ok(item),
+        Ok(Some(Part::Reader(_) | Part::NotLeader(_)) | None) => Err(Status::internal(format!(
+            "node {target} sent something else than a record; the stream is not complete"
+        ))),
+        // What the leader says of itself is what the client is told.
+        Err(status) if Error::source(&status).is_none() => Err(status),
+        Err(status) => Err(Status::unavailable(format!(
+            "node {target}, which reads, is not reached any more, the stream is not complete: {}",
+            described(&status)
+        ))),
+    }
+}
+
+async fn accept(guard: &Guard, target: u64, responder: Option<&pb::Responder>) -> Result<(), Failure> {
+    guard.accept(target, responder).await.map_err(|error| Failure::Unknown(error.to_string()))
+}
+
+impl From<pb::NotLeader> for Failure {
+    fn from(pb::NotLeader { leader, reason, .. }: pb::NotLeader) -> Self {
+        Self::NotLeader { leader, reason }
     }
 }
 

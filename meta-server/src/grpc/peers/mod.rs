@@ -100,11 +100,9 @@ impl RaftService for PeerApi {
         Ok(Response::new(pb::IntroduceReply { responder: self.responder(), leader }))
     }
 
-    async fn read_index(
-        &self,
-        _request: Request<pb::ReadIndexRequest>,
-    ) -> Result<Response<pb::ReadIndexReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn read_index(&self, request: Request<pb::ReadIndexRequest>) -> Result<Response<pb::ReadIndexReply>, Status> {
+        self.admit(request.get_ref().caller.as_ref()).await?;
+        Ok(Response::new(calls::read_index(&self.node).await?))
     }
 
     async fn write(&self, request: Request<pb::WriteRequest>) -> Result<Response<pb::WriteReply>, Status> {
@@ -112,8 +110,11 @@ impl RaftService for PeerApi {
         Ok(Response::new(calls::write(&self.node, &request.get_ref().command).await?))
     }
 
-    async fn read(&self, _request: Request<pb::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn read(&self, request: Request<pb::ReadRequest>) -> Result<Response<Self::ReadStream>, Status> {
+        let request = request.into_inner();
+        self.admit(request.caller.as_ref()).await?;
+        let replies = calls::read(&self.node, request.what).await?;
+        Ok(Response::new(until_stopping(replies, self.stopping.clone())))
     }
 
     async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {

@@ -24,14 +24,19 @@ pub enum Lane {
     Snapshot,
     /// Single calls: votes, forwarded requests, questions.
     Call,
+    /// Forwarded reads, each of which stalls when its client does.
+    Read,
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// A member that is not there any more, or hangs, is noticed within this and as much again.
 const KEEPALIVE: Duration = Duration::from_secs(3);
-/// Bytes that may be under way unanswered.
-const STREAM_WINDOW: u32 = 4 << 20;
-const CONNECTION_WINDOW: u32 = 8 << 20;
+/// Bytes that may be under way, of one stream and of all: what was sent and not taken yet.
+const WINDOWS: (u32, u32) = (4 << 20, 8 << 20);
+/// The same for reads. Their clients may stall, each with a window full; the others must get theirs all the same.
+const READ_WINDOWS: (u32, u32) = (256 << 10, (256 << 10) * MAX_STREAMS);
+/// Streams that one member may have open on one connection.
+pub const MAX_STREAMS: u32 = 1024;
 /// The largest message taken: entries are read a mebibyte at a time, and the largest entry travels alone.
 pub const MAX_MESSAGE: usize = 64 << 20;
 
@@ -82,7 +87,8 @@ impl Channels {
         if let Some(known) = open.get(&(target, lane)).filter(|known| known.endpoint == *endpoint) {
             return Ok(known.client.clone());
         }
-        let client = connect(&endpoint.to_string())?;
+        let windows = if lane == Lane::Read { READ_WINDOWS } else { WINDOWS };
+        let client = connect_with(&endpoint.to_string(), windows)?;
         open.insert((target, lane), Open { endpoint: endpoint.clone(), client: client.clone() });
         Ok(client)
     }
@@ -90,6 +96,10 @@ impl Channels {
 
 /// A client that connects to `host:port` when it is first used.
 pub fn connect(endpoint: &str) -> Result<PeerClient, BadAddress> {
+    connect_with(endpoint, WINDOWS)
+}
+
+fn connect_with(endpoint: &str, (stream_window, connection_window): (u32, u32)) -> Result<PeerClient, BadAddress> {
     let bad = |source| BadAddress { endpoint: endpoint.to_owned(), source };
     let channel = Endpoint::from_shared(format!("http://{endpoint}"))
         .map_err(bad)?
@@ -97,8 +107,8 @@ pub fn connect(endpoint: &str) -> Result<PeerClient, BadAddress> {
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(stream_window)
+        .initial_connection_window_size(connection_window)
         .connect_lazy();
     Ok(RaftServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
 }

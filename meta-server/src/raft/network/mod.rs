@@ -23,7 +23,9 @@ use openraft::{
     type_config::alias::SnapshotOf,
 };
 
-pub use self::channels::{BadAddress, Channels, Lane, MAX_MESSAGE, NoAddress, NoClient, PeerClient, connect};
+pub use self::channels::{
+    BadAddress, Channels, Lane, MAX_MESSAGE, MAX_STREAMS, NoAddress, NoClient, PeerClient, connect,
+};
 use self::reach::Reach;
 use super::{
     guard::Guard,

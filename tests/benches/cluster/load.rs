@@ -1,0 +1,113 @@
+//! Clients that call as fast as they are answered, for some seconds, and what came of it. Knows nothing of what they ask.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use integration_tests::{client::Client, measure};
+use tokio::{task::JoinSet, time::sleep_until};
+
+use crate::{
+    job::Job,
+    work::{Keys, Work},
+};
+
+/// What is not measured yet: connections and caches get warm.
+const WARM_UP: Duration = Duration::from_millis(500);
+
+/// Who is called.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub address: String,
+    /// The processes that answer.
+    pub processes: Vec<u32>,
+    /// `None`: log in for one.
+    pub token: Option<Vec<u8>>,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    /// Keys written or read in a second.
+    pub rate: f64,
+    pub p50: Duration,
+    pub p99: Duration,
+    /// Of processor time for a call, in microseconds: of who is called, and of the clients.
+    pub server_cpu_us: f64,
+    pub client_cpu_us: f64,
+}
+
+impl Sample {
+    /// Of calls that took so long each, in `seconds` altogether.
+    pub fn of(mut latencies: Vec<Duration>, keys_per_call: u64, seconds: f64) -> Sample {
+        latencies.sort_unstable();
+        let at = |part: usize| latencies.get(latencies.len() * part / 100).copied().unwrap_or_default();
+        let rate = latencies.len() as f64 * keys_per_call as f64 / seconds;
+        Sample { rate, p50: at(50), p99: at(99), ..Sample::default() }
+    }
+}
+
+impl Peer {
+    async fn connect(&self) -> Result<Client> {
+        match &self.token {
+            Some(token) => Ok(Client::with_token(&self.address, token).await),
+            None => Client::log_in(&self.address).await.context("cannot log in"),
+        }
+    }
+
+    fn cpu_seconds(&self) -> f64 {
+        self.processes.iter().filter_map(|id| measure::usage(*id)).map(|usage| usage.cpu_seconds).sum()
+    }
+
+    /// Measures `job` for so long.
+    pub async fn measure(&self, job: &Job, keys: &Arc<Keys>, length: Duration) -> Result<Sample> {
+        let mut connections = Vec::new();
+        for _ in 0..job.connections() {
+            connections.push(self.connect().await?);
+        }
+        let begin = Instant::now() + WARM_UP;
+        let end = begin + length;
+        let mut clients = JoinSet::new();
+        for n in 0..job.clients {
+            let client = connections[n % connections.len()].clone();
+            clients.spawn(call_until(end, begin, job.work, client, keys.clone()));
+        }
+        let own_cpu = || measure::usage(std::process::id()).map_or(0.0, |usage| usage.cpu_seconds);
+        sleep_until(begin.into()).await;
+        let before = (self.cpu_seconds(), own_cpu());
+        sleep_until(end.into()).await;
+        let after = (self.cpu_seconds(), own_cpu());
+        let mut latencies = Vec::new();
+        while let Some(client) = clients.join_next().await {
+            latencies.extend(client.context("a client panicked")??);
+        }
+        let calls = latencies.len() as f64;
+        let mut sample = Sample::of(latencies, job.work.keys(), length.as_secs_f64());
+        sample.server_cpu_us = (after.0 - before.0) * 1e6 / calls;
+        sample.client_cpu_us = (after.1 - before.1) * 1e6 / calls;
+        Ok(sample)
+    }
+}
+
+/// Calls again and again. Returns how long each call took that was answered after `begin`, and before `end`.
+async fn call_until(
+    end: Instant,
+    begin: Instant,
+    work: Work,
+    mut client: Client,
+    keys: Arc<Keys>,
+) -> Result<Vec<Duration>> {
+    let mut latencies = Vec::new();
+    let mut called = Instant::now();
+    while called < end {
+        work.call(&mut client, &keys).await?;
+        let answered = Instant::now();
+        if answered >= begin && answered < end {
+            latencies.push(answered - called);
+        }
+        called = answered;
+    }
+    Ok(latencies)
+}
