@@ -22,6 +22,7 @@ mod one_node_history;
 mod protocol;
 mod restore;
 mod restored_cluster;
+mod rollback;
 mod status;
 mod stop;
 mod tail;
