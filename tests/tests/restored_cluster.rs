@@ -6,6 +6,10 @@ use integration_tests::{
     cluster::{Cluster, Layout},
     export::Export,
     fixtures,
+    scenario::{
+        backups::Backups,
+        restore::{Case, restore},
+    },
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,4 +31,13 @@ async fn the_voter_with_the_smallest_id_leads_and_every_member_holds_every_key()
     let mut expected = original.present_at(now_ms);
     expected.insert("after/the/import".to_owned(), (seq, b"new".to_vec()));
     assert_eq!(learner.all(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_from_anywhere_becomes_a_cluster_of_any_size_and_list() {
+    let backups = Backups::take().await;
+    for case in Case::pairs() {
+        let took = restore(case, &backups).await;
+        eprintln!("{case}: {took}");
+    }
 }
