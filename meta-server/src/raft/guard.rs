@@ -305,6 +305,13 @@ impl Guard {
         self.check_cluster(peer, cluster_id).map_err(|refusal| self.refuse(peer, refusal))
     }
 
+    /// Says it, where it was not said before, when a call to `peer` has failed because it refuses to listen.
+    pub fn note_failure(&self, peer: u64, status: &Status) {
+        if status.code() == REFUSED && self.is_news(peer, status.message().to_owned()) {
+            tracing::error!(peer, "a node refuses to talk to this one: {}", status.message());
+        }
+    }
+
     /// Messages refused so far, by kind.
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {
         self.inner.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -362,11 +369,14 @@ impl Guard {
     /// Counts it, and says it where it was not said before.
     fn refuse(&self, peer: u64, refusal: Refusal) -> Refusal {
         *self.inner.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(refusal.kind()).or_default() += 1;
-        let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert((peer, refusal.to_string())) {
+        if self.is_news(peer, refusal.to_string()) {
             tracing::error!(peer, "refused to talk to a node: {refusal}");
         }
         refusal
+    }
+
+    fn is_news(&self, peer: u64, text: String) -> bool {
+        self.inner.told.lock().unwrap_or_else(PoisonError::into_inner).insert((peer, text))
     }
 
     /// What is refused of a node from here on is news.

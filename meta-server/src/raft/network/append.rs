@@ -20,7 +20,7 @@ use openraft::{
 };
 use tonic::Streaming;
 
-use super::{Peer, unreachable};
+use super::{Peer, refused_or_gone, unreachable};
 use crate::raft::{guard::Guard, types::TypeConfig, wire};
 
 type RpcError = RPCError<TypeConfig>;
@@ -53,7 +53,8 @@ impl Peer {
             self.guard.mint_cluster().await.map_err(|error| unreachable(&error))?;
             let requests = requests(input, self.guard.clone(), self.target, progress.clone());
             let mut client = self.client(self.lane)?;
-            let replies = client.append(requests).await.map_err(|status| unreachable(&status))?;
+            let replies =
+                client.append(requests).await.map_err(|status| refused_or_gone(&self.guard, self.target, &status))?;
             Ok(replies.into_inner())
         };
         let replies = self.within(RPCTypes::AppendEntries, &option, opened).await?;
@@ -131,7 +132,10 @@ impl Answers {
                     return Some(self.read(reply).await);
                 }
                 Ok(Ok(None)) => return self.encoding_error().map(Err),
-                Ok(Err(status)) => return Some(Err(RPCError::Unreachable(unreachable(&status)))),
+                Ok(Err(status)) => {
+                    let gone = refused_or_gone(&self.guard, self.target, &status);
+                    return Some(Err(RPCError::Unreachable(gone)));
+                }
                 // Nothing was asked for so long: nothing is overdue.
                 Err(_) if self.answered >= waited_for => {}
                 Err(_) => {
