@@ -20,7 +20,7 @@ use openraft::{
 };
 use tonic::Streaming;
 
-use super::{Peer, refused_or_gone, unreachable};
+use super::{Peer, unreachable};
 use crate::raft::{guard::Guard, types::TypeConfig, wire};
 
 type RpcError = RPCError<TypeConfig>;
@@ -53,8 +53,8 @@ impl Peer {
             self.guard.mint_cluster().await.map_err(|error| unreachable(&error))?;
             let requests = requests(input, self.guard.clone(), self.target, progress.clone());
             let mut client = self.client(self.lane)?;
-            let replies =
-                client.append(requests).await.map_err(|status| refused_or_gone(&self.guard, self.target, &status))?;
+            let replies = client.append(requests).await;
+            let replies = self.guard.hear(self.target, replies).await.map_err(|status| unreachable(&status))?;
             Ok(replies.into_inner())
         };
         let replies = self.within(RPCTypes::AppendEntries, &option, opened).await?;
@@ -126,16 +126,14 @@ impl Answers {
     async fn next(&mut self) -> Option<Answer> {
         loop {
             let waited_for = self.progress.sent.load(Ordering::Acquire);
-            match tokio::time::timeout(OVERDUE, self.replies.message()).await {
+            let heard = async { self.guard.hear(self.target, self.replies.message().await).await };
+            match tokio::time::timeout(OVERDUE, heard).await {
                 Ok(Ok(Some(reply))) => {
                     self.answered += 1;
                     return Some(self.read(reply).await);
                 }
                 Ok(Ok(None)) => return self.encoding_error().map(Err),
-                Ok(Err(status)) => {
-                    let gone = refused_or_gone(&self.guard, self.target, &status);
-                    return Some(Err(RPCError::Unreachable(gone)));
-                }
+                Ok(Err(status)) => return Some(Err(RPCError::Unreachable(unreachable(&status)))),
                 // Nothing was asked for so long: nothing is overdue.
                 Err(_) if self.answered >= waited_for => {}
                 Err(_) => {

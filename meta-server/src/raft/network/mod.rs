@@ -21,7 +21,6 @@ use openraft::{
     storage::RaftStateMachine,
     type_config::alias::SnapshotOf,
 };
-use tonic::Status;
 
 pub use self::channels::{
     BadAddress, Channels, Lane, MAX_MESSAGE, MAX_STREAMS, NoAddress, NoClient, PeerClient, connect,
@@ -108,12 +107,8 @@ impl Peer {
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let answer = async {
             let request = wire::vote_request_to_pb(&request, pre_vote, self.guard.caller(self.target));
-            let reply = self
-                .client(Lane::Call)?
-                .vote(request)
-                .await
-                .map_err(|status| refused_or_gone(&self.guard, self.target, &status))?
-                .into_inner();
+            let reply = self.client(Lane::Call)?.vote(request).await;
+            let reply = self.guard.hear(self.target, reply).await.map_err(|status| unreachable(&status))?.into_inner();
             self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| unreachable(&error))?;
             let granted_in = reply.responder.clone().filter(|_| reply.granted && !pre_vote);
             let response = wire::vote_reply(reply).map_err(|error| unreachable(&error))?;
@@ -191,11 +186,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                 last_log_id: request.last_log_id().copied().map(wire::log_id_to_pb),
             };
             let mut client = self.client(Lane::Call)?;
-            let reply = client
-                .transfer_leader(message)
-                .await
-                .map_err(|status| refused_or_gone(&self.guard, self.target, &status))?
-                .into_inner();
+            let reply = client.transfer_leader(message).await;
+            let reply = self.guard.hear(self.target, reply).await.map_err(|status| unreachable(&status))?.into_inner();
             self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| unreachable(&error))?;
             Ok(reply.refused)
         };
@@ -208,12 +200,6 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             }
         })
     }
-}
-
-/// A call that failed. A refusal is for the operator to hear of.
-fn refused_or_gone(guard: &Guard, target: u64, status: &Status) -> Unreachable<TypeConfig> {
-    guard.note_failure(target, status);
-    unreachable(status)
 }
 
 /// Openraft waits a while before it tries such a member again.

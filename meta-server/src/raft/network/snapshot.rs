@@ -7,9 +7,8 @@ use openraft::{
     errors::{ReplicationClosed, StreamingError},
     raft::SnapshotResponse,
 };
-use tonic::Status;
 
-use super::{Peer, refused_or_gone, unreachable};
+use super::{Peer, unreachable};
 use crate::raft::{
     snapshot,
     state_machine::SnapshotOf,
@@ -55,16 +54,13 @@ impl Peer {
         let sending = chunks.sending();
         let mut client = self.client(self.lane).map_err(StreamingError::Unreachable)?;
         let reply = tokio::select! {
-            reply = client.install_snapshot(chunks) => reply.map_err(|status| self.not_taken(&status))?.into_inner(),
+            reply = client.install_snapshot(chunks) => reply,
             stalled = sending.stalled(idle, SETTLE) => return Err(failed(&stalled)),
             closed = cancelled => return Err(StreamingError::Closed(closed)),
         };
+        let reply = self.guard.hear(self.target, reply).await.map_err(|status| failed(&status))?.into_inner();
         self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| failed(&error))?;
         Ok(SnapshotResponse::new(wire::vote(reply.vote).map_err(|error| failed(&error))?))
-    }
-
-    fn not_taken(&self, status: &Status) -> StreamingError<TypeConfig> {
-        StreamingError::Unreachable(refused_or_gone(&self.guard, self.target, status))
     }
 }
 
