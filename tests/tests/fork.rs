@@ -226,3 +226,53 @@ async fn a_cluster_that_is_restored_twice_does_not_forget_what_a_survivor_of_the
 async fn put(cluster: &Cluster, id: u64, key: &str) -> u64 {
     cluster.client(id).await.put(key, b"1").await.unwrap()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_has_forgotten_joins_anew_under_its_old_id_however_often_it_is_killed_meanwhile() {
+    let files = Files::new();
+    let mut cluster = Cluster::restored(Layout::voters(3), &files.ours).await;
+    let load = load(&cluster, &[1, 2]);
+    load.writes(50).await;
+    cluster.kill(3).await;
+    forget(&cluster, 3, Loss::SameImport, &files).await;
+    cluster.start(3).await;
+    let leader = cluster.wait_for_leader_other_than(3).await;
+    wait_until_told(&cluster, 3, leader).await;
+    cluster.kill(3).await;
+
+    let (one, two) = (cluster.member(1).raft_address(), cluster.member(2).raft_address());
+    let join = || args([&"--join", &one, &two]);
+    let times = |cluster: &Cluster, ids: &[u64], words: &str| -> usize {
+        ids.iter().map(|id| cluster.log(*id).matches(words).count()).sum()
+    };
+    // Killed as soon as one of the nodes says so, with what it has so far, or with nothing.
+    for (emptied, ids, words) in [
+        (true, &[3][..], "joining a cluster"),
+        (true, &[3], "this node belongs to a cluster now"),
+        (true, &[1, 2], "a member that was wiped joins anew"),
+        (true, &[1, 2], "took in a learner"),
+        (false, &[3], "joining a cluster"),
+    ] {
+        if emptied && cluster.member(3).raft_dir().exists() {
+            fs::remove_dir_all(cluster.member(3).raft_dir()).unwrap();
+        }
+        let before = times(&cluster, ids, words);
+        cluster.start_with(3, join()).await;
+        wait::until_true(words, || times(&cluster, ids, words) > before).await;
+        cluster.kill(3).await;
+        load.writes(10).await;
+    }
+    // It goes on without being told to.
+    cluster.start(3).await;
+    let joined = "this node has joined the cluster";
+    wait::until_true(joined, || times(&cluster, &[3], joined) > 0).await;
+
+    // Its vote counts again.
+    let leader = cluster.wait_for_leader().await;
+    cluster.kill(leader).await;
+    cluster.wait_for_leader_other_than(leader).await;
+    load.writes(50).await;
+    cluster.start(leader).await;
+    load.check().await;
+    cluster.assert_same_state().await;
+}
