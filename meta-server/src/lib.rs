@@ -11,6 +11,7 @@ mod error_chain;
 pub mod grpc;
 pub mod log;
 pub mod logging;
+pub mod metrics;
 pub mod node;
 pub mod process;
 pub mod raft;

@@ -220,6 +220,12 @@ impl Server {
         admin::get(&self.admin_address, path).await
     }
 
+    /// The value of a metric, named with its labels.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let text = admin::text(&self.admin_address, "/v1/metrics").await;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     /// What it has logged so far.
     pub fn stderr(&self) -> String {
         fs::read_to_string(&self.stderr).unwrap_or_default()

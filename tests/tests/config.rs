@@ -61,7 +61,7 @@ async fn a_configuration_that_cannot_be_is_refused_by_key() {
         ("grpc_tls_server_cert = \"a.pem\"", "grpc_tls_server_cert"),
         ("grpc_api_address = \"127.0.0.1\"", "grpc_api_address"),
         ("[raft_config]\nsingle = true\njoin = [\"db-2:28004\"]", "join"),
-        ("[raft_config]\njoin = [\"db-2:28004\"]", "join"),
+        ("[raft_config]\njoin = [\"db-2\"]", "join"),
         ("[raft_config]\nid = \"one\"", "id"),
         ("[raft_config]\nheartbeat_interval = 0", "heartbeat_interval"),
         ("[auth]\npassword = \"xxx\"", "[auth]"),

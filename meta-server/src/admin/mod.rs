@@ -1,4 +1,4 @@
-//! The admin HTTP API: health, status, nodes, and a switch for building a snapshot, as JSON. Knows nothing of sockets.
+//! The admin HTTP API: health, status, nodes, and a switch for building a snapshot, as JSON; and metrics, as text. Knows nothing of sockets.
 
 mod status;
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::{
     Json, Router,
     extract::State,
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,7 +15,10 @@ use backup_plugin::record::Node;
 use serde::Serialize;
 
 use self::status::Status;
-use crate::node::{MetaNode, NodeError};
+use crate::{
+    metrics,
+    node::{MetaNode, NodeError},
+};
 
 /// Everything that the admin port serves.
 pub fn router(node: Arc<MetaNode>) -> Router {
@@ -24,6 +27,7 @@ pub fn router(node: Arc<MetaNode>) -> Router {
         .route("/v1/cluster/status", get(cluster_status))
         .route("/v1/cluster/nodes", get(cluster_nodes))
         .route("/v1/ctrl/trigger_snapshot", get(trigger_snapshot))
+        .route("/v1/metrics", get(metrics))
         .with_state(node)
 }
 
@@ -42,6 +46,10 @@ async fn cluster_status(State(node): State<Arc<MetaNode>>) -> Json<Status> {
 
 async fn cluster_nodes(State(node): State<Arc<MetaNode>>) -> Json<Vec<Node>> {
     Json(node.nodes().into_values().collect())
+}
+
+async fn metrics(State(node): State<Arc<MetaNode>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&node.status(), &node.guard().refused()))
 }
 
 async fn trigger_snapshot(State(node): State<Arc<MetaNode>>) -> Result<Json<()>, Failure> {

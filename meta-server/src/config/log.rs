@@ -14,10 +14,14 @@ pub struct LogConfig {
     pub stderr: Option<LogOutput>,
 }
 
+/// What a level alone does not let through. These libraries tell every step at INFO, and openraft warns once a second, for as long
+/// as it takes, of a member that is down; who is down is said in a line of our own.
+const QUIET: &str = "openraft=error,lsm_tree=warn,sled=warn,h2=warn,hyper=warn,tower=warn";
+
 /// How one output is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOutput {
-    /// A level, or directives such as `INFO,openraft=warn`.
+    /// Directives such as `INFO,openraft=warn`.
     filter: String,
     pub format: LogFormat,
 }
@@ -58,6 +62,7 @@ impl LogOutput {
 
 fn filter(key: &'static str, text: String) -> Result<String, ConfigError> {
     match EnvFilter::builder().parse(&text) {
+        Ok(_) if ["INFO", "WARN"].iter().any(|level| text.eq_ignore_ascii_case(level)) => Ok(format!("{text},{QUIET}")),
         Ok(_) => Ok(text),
         Err(error) => Err(ConfigError::invalid(key, &text, error.to_string())),
     }
@@ -68,5 +73,24 @@ fn format(key: &'static str, text: Option<&str>) -> Result<LogFormat, ConfigErro
         None | Some("text") => Ok(LogFormat::Text),
         Some("json") => Ok(LogFormat::Json),
         Some(other) => Err(ConfigError::invalid(key, other, "expected `text` or `json`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_alone_keeps_libraries_quiet_and_directives_are_taken_as_they_are() {
+        for (text, expected) in [
+            ("INFO", format!("INFO,{QUIET}")),
+            ("warn", format!("warn,{QUIET}")),
+            ("DEBUG", "DEBUG".to_owned()),
+            ("INFO,openraft=info", "INFO,openraft=info".to_owned()),
+            ("openraft=debug", "openraft=debug".to_owned()),
+        ] {
+            assert_eq!(filter("log_level", text.to_owned()).unwrap(), expected);
+        }
+        assert!(EnvFilter::builder().parse(format!("INFO,{QUIET}")).is_ok());
     }
 }

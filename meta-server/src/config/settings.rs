@@ -12,7 +12,8 @@ pub struct Settings {
     /// Where log files go [default: ./.databend/logs]
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
-    /// What is logged, as a level or as filter directives such as `INFO,openraft=warn` [default: INFO]
+    /// What is logged, as a level or as filter directives such as `INFO,openraft=warn`; with INFO or WARN alone, libraries say
+    /// little [default: INFO]
     #[arg(long, value_name = "FILTER")]
     pub log_level: Option<String>,
     /// Where the admin HTTP API listens [default: 127.0.0.1:28002]

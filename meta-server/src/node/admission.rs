@@ -109,14 +109,15 @@ pub(super) fn may_leave(id: u64, mut voters: impl Iterator<Item = u64>) -> Resul
     if voters.any(|voter| voter != id) { Ok(()) } else { Err(MembershipRefusal::LastVoter(id)) }
 }
 
-/// The entries that a learner lacks to be a voter; 0: none, or few, and it goes on taking them. One that has not acknowledged
-/// a single entry, or is silent, lacks one at least.
-pub(super) fn lag(last_log: Option<u64>, matched: Option<u64>, alive: bool) -> u64 {
+/// The entries that a learner lacks to be what it asked to be; 0: none, or few, and it goes on taking them. One that has not
+/// acknowledged a single entry, or is silent, lacks one at least: to stay a learner it needs to have something of the cluster,
+/// so that its store is taken for nothing else.
+pub(super) fn lag(role: Role, last_log: Option<u64>, matched: Option<u64>, alive: bool) -> u64 {
     let end = last_log.map_or(0, |last| last + 1);
     match matched {
         None => end.max(1),
         Some(matched) => match end.saturating_sub(matched + 1) {
-            lacking if alive && lacking <= CLOSE => 0,
+            lacking if alive && (lacking <= CLOSE || role == Role::Learner) => 0,
             lacking => lacking.max(1),
         },
     }
@@ -217,17 +218,18 @@ mod tests {
     }
 
     #[test]
-    fn a_learner_becomes_a_voter_when_it_is_close_and_answers() {
+    fn a_learner_is_done_when_it_has_something_and_answers_and_a_voter_when_it_is_close_too() {
         for (last_log, matched, alive, expected) in [
-            (None, None, true, 1),
-            (Some(10), None, true, 11),
-            (Some(10), Some(10), true, 0),
-            (Some(1010), Some(10), true, 0),
-            (Some(1011), Some(10), true, 1001),
-            (Some(10), Some(10), false, 1),
-            (Some(10), Some(3), false, 7),
+            (None, None, true, [1, 1]),
+            (Some(10), None, true, [11, 11]),
+            (Some(10), Some(10), true, [0, 0]),
+            (Some(1010), Some(10), true, [0, 0]),
+            (Some(1011), Some(10), true, [1001, 0]),
+            (Some(10), Some(10), false, [1, 1]),
+            (Some(10), Some(3), false, [7, 7]),
         ] {
-            assert_eq!(lag(last_log, matched, alive), expected, "{last_log:?} {matched:?} {alive}");
+            let lags = [Role::Voter, Role::Learner].map(|role| lag(role, last_log, matched, alive));
+            assert_eq!(lags, expected, "{last_log:?} {matched:?} {alive}");
         }
     }
 

@@ -81,7 +81,7 @@ impl Ask for Write {
 
 impl MetaNode {
     /// Has the leader propose a command, wherever it is, and returns its result once it is committed and applied there. While
-    /// nobody can be found who leads this waits for an election, as [`Patience`] says; what was sent and not answered is not sent
+    /// nobody can be found who leads this waits for an election, as `Patience` says; what was sent and not answered is not sent
     /// again.
     pub async fn write(&self, command: Command) -> Result<Applied, NodeError> {
         Ok(self.write_told(command).await?.value)

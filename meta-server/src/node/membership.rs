@@ -84,13 +84,14 @@ impl MetaNode {
         let end = Instant::now() + STEP;
         let node = self.clone();
         self.step(end, async move {
-            let (id, incarnation) = (applicant.id, applicant.incarnation);
-            if node.add(applicant, end).await? {
+            let Applicant { id, incarnation, role, .. } = applicant;
+            if node.add(applicant, end).await? == Role::Voter {
                 return Ok(Joined::Done);
             }
-            match node.caught_up(id, end).await? {
-                0 => node.promote(id, incarnation, end).await.map(|()| Joined::Done),
-                behind => Ok(Joined::Behind(behind)),
+            match (node.caught_up(id, role, end).await?, role) {
+                (0, Role::Voter) => node.promote(id, incarnation, end).await.map(|()| Joined::Done),
+                (0, Role::Learner) => Ok(Joined::Done),
+                (behind, _) => Ok(Joined::Behind(behind)),
             }
         })
         .await
@@ -169,7 +170,10 @@ impl MetaNode {
         if !self.leadership().state.is_leader() {
             return Err(MembershipError::NotLeader);
         }
-        self.linearizable_view().await.map_err(|error| MembershipError::NotNow(error.to_string()))?;
+        self.linearizable_view().await?;
+        let wait = self.raft.wait(Some(STEP));
+        let committed = wait.metrics(no_change_is_open, "the last change of the membership").await;
+        committed.map_err(|error| MembershipError::NotNow(error.to_string()))?;
         self.flatten().await
     }
 
@@ -184,9 +188,8 @@ impl MetaNode {
     /// Ends it also where nobody asks for another one.
     pub(super) async fn end_half_done_change(&self) {
         let Ok(_turn) = self.membership_turn.try_lock() else { return };
-        let metrics = self.metrics();
         // Before it is committed, nothing can be done about it.
-        if metrics.membership_config.log_id() != metrics.committed_membership_config.log_id() {
+        if !no_change_is_open(&self.metrics()) {
             return;
         }
         if let Err(error) = self.flatten().await {
@@ -194,12 +197,12 @@ impl MetaNode {
         }
     }
 
-    /// Makes the applicant a learner, where it is none, under its own addresses. Returns whether it is what it asked to be.
-    async fn add(&self, applicant: Applicant, end: Instant) -> Result<bool, MembershipError> {
+    /// Makes the applicant a learner, where it is none, under its own addresses. Returns what it is.
+    async fn add(&self, applicant: Applicant, end: Instant) -> Result<Role, MembershipError> {
         let _turn = self.turn(end).await?;
         self.settled().await?;
         let view = self.view();
-        let Applicant { id, incarnation, role, .. } = applicant;
+        let Applicant { id, incarnation, .. } = applicant;
         let on_record = self.guard.incarnation_of(id);
         if admission::judge(&applicant, self.id, view.nodes(), &self.metrics(), on_record)? == Verdict::RemoveFirst {
             tracing::warn!(node = id, "a member that was wiped joins anew: what it was is removed");
@@ -210,17 +213,17 @@ impl MetaNode {
         let metrics = self.metrics();
         let membership = metrics.membership_config.membership();
         if membership.voter_ids().any(|voter| voter == id) {
-            return Ok(true);
+            return Ok(Role::Voter);
         }
         if membership.get_node(&id).is_none() {
             self.raft.add_learner(id, EmptyNode {}, false).await?;
             tracing::info!(node = id, "took in a learner");
         }
-        Ok(role == Role::Learner)
+        Ok(Role::Learner)
     }
 
-    /// Waits until a learner is close enough to be a voter; returns the entries that it lacks when it is not.
-    async fn caught_up(&self, id: u64, end: Instant) -> Result<u64, MembershipError> {
+    /// Waits until a learner is close enough to be what it asked to be; returns the entries that it lacks when it is not.
+    async fn caught_up(&self, id: u64, role: Role, end: Instant) -> Result<u64, MembershipError> {
         let longest_silence = Duration::from_millis(2 * self.raft.config().election_timeout_max);
         let mut receiver = self.raft.metrics();
         loop {
@@ -228,7 +231,7 @@ impl MetaNode {
             if !metrics.state.is_leader() {
                 return Err(MembershipError::NotLeader);
             }
-            let behind = lag(&metrics, id, longest_silence);
+            let behind = lag(&metrics, id, role, longest_silence);
             if behind == 0 {
                 return Ok(0);
             }
@@ -288,10 +291,15 @@ impl MetaNode {
     }
 }
 
-/// The entries that a learner lacks to be a voter; 0: none, or few, and it goes on taking them.
-fn lag(metrics: &RaftMetrics<TypeConfig>, id: u64, longest_silence: Duration) -> u64 {
+/// Whether the last change of the membership is committed.
+fn no_change_is_open(metrics: &RaftMetrics<TypeConfig>) -> bool {
+    metrics.membership_config.log_id() == metrics.committed_membership_config.log_id()
+}
+
+/// The entries that a learner lacks to be what it asked to be.
+fn lag(metrics: &RaftMetrics<TypeConfig>, id: u64, role: Role, longest_silence: Duration) -> u64 {
     let matched = metrics.replication.as_ref().and_then(|replication| replication.get(&id).copied().flatten());
     let acked = metrics.heartbeat.as_ref().and_then(|heartbeat| heartbeat.get(&id).copied().flatten());
     let alive = acked.is_some_and(|acked| acked.elapsed() < longest_silence);
-    admission::lag(metrics.last_log_index, matched.map(|id| id.index), alive)
+    admission::lag(role, metrics.last_log_index, matched.map(|id| id.index), alive)
 }

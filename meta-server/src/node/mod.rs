@@ -67,6 +67,8 @@ pub struct MetaNode {
     id: u64,
     /// The address of its Raft service, as other members are told.
     endpoint: String,
+    /// The address of its gRPC API, as clients are told.
+    grpc_address: String,
     raft: Raft<StateMachine>,
     guard: Guard,
     channels: Channels,
@@ -117,6 +119,11 @@ impl MetaNode {
     /// What this node has applied so far.
     pub fn view(&self) -> View {
         self.store.state.view()
+    }
+
+    /// Where clients reach this node.
+    pub(crate) fn grpc_address(&self) -> &str {
+        &self.grpc_address
     }
 
     /// The members and their addresses, by id.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use backup_plugin::record::Node;
 use meta_proto::raft as pb;
-use openraft::async_runtime::WatchReceiver;
+use openraft::{Instant as _, async_runtime::WatchReceiver};
 use tokio::time::{Instant, timeout};
 
 use super::{
@@ -44,7 +44,7 @@ impl Registration {
     pub(super) async fn keep(&mut self, node: &MetaNode) {
         let leadership = node.leadership();
         let now = Instant::now();
-        if leadership.leader.is_some() {
+        if leadership.state.is_leader() || leadership.leader.is_some() && heard_of_leader(node).await {
             self.led = now;
         }
         if node.store.log.state().joining.is_some() {
@@ -113,6 +113,12 @@ impl Registration {
             Err(InVain::Nobody(answers)) => tracing::debug!(%answers, "cannot register the addresses of this node yet"),
         }
     }
+}
+
+/// A learner takes a leader for one for ever: it never stands for election.
+async fn heard_of_leader(node: &MetaNode) -> bool {
+    let silence = node.raft.with_raft_state(|state| state.vote_last_modified().map(|heard| heard.elapsed())).await;
+    silence.is_ok_and(|silence| silence.is_some_and(|silence| silence < ALONE_FOR))
 }
 
 async fn tell(address: String, request: pb::JoinRequest) -> Said<()> {

@@ -49,9 +49,11 @@ impl MetaNode {
         }
 
         let endpoint = advertised(&config.raft, store.state.view().nodes().get(&id));
+        let grpc_address = advertised_grpc(config, grpc_address).to_string();
         let node = Arc::new(Self {
             id,
             endpoint: endpoint.to_string(),
+            grpc_address: grpc_address.clone(),
             raft,
             guard,
             channels,
@@ -70,11 +72,7 @@ impl MetaNode {
             .await
             .map_err(|source| StartError::Raft { raft_dir, source })?;
 
-        let own = Node {
-            name: id.to_string(),
-            endpoint,
-            grpc_api_advertise_address: Some(advertised_grpc(config, grpc_address).to_string()),
-        };
+        let own = Node { name: id.to_string(), endpoint, grpc_api_advertise_address: Some(grpc_address) };
         if let Beginning::Join(role) | Beginning::JoinOn(role) = beginning {
             Joining::start(&node, own.clone(), role, &config.raft);
         }

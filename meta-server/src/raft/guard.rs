@@ -72,6 +72,9 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All that [`Refusal::kind`] may say.
+    pub const KINDS: [&str; 4] = ["other_cluster", "other_incarnation", "other_node", "stranger"];
+
     /// As a metric's label.
     pub fn kind(&self) -> &'static str {
         match self {

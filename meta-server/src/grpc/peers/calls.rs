@@ -31,7 +31,7 @@ pub async fn write(node: &MetaNode, command: &[u8]) -> Result<pb::WriteReply, St
     Ok(pb::WriteReply {
         responder: Some(node.guard().responder()),
         result: Some(result),
-        leader_grpc_address: own_grpc_address(node),
+        leader_grpc_address: Some(node.grpc_address().to_owned()),
     })
 }
 
@@ -54,7 +54,7 @@ pub async fn read(
     let (first, view) = match node.leader_view().await {
         Ok(view) => {
             let responder = Some(node.guard().responder());
-            (Part::Reader(pb::Reader { responder, grpc_address: own_grpc_address(node) }), Some(view))
+            (Part::Reader(pb::Reader { responder, grpc_address: Some(node.grpc_address().to_owned()) }), Some(view))
         }
         Err(NodeError::NotLeader(leadership)) => (Part::NotLeader(not_leader(node, &leadership)), None),
         Err(error) => return Err(error.into()),
@@ -64,10 +64,6 @@ pub async fn read(
         |items| items.map_ok(|item| pb::ReadReply { part: Some(Part::Item(item)) }).left_stream(),
     );
     Ok(stream::iter([Ok(pb::ReadReply { part: Some(first) })]).chain(items))
-}
-
-fn own_grpc_address(node: &MetaNode) -> Option<String> {
-    node.view().nodes().get(&node.id())?.grpc_api_advertise_address.clone()
 }
 
 /// Who leads instead, as far as this node knows.

@@ -20,7 +20,7 @@ use openraft::{
 };
 use tonic::Streaming;
 
-use super::{Peer, unreachable};
+use super::{Peer, reach::Reach, unreachable};
 use crate::raft::{guard::Guard, types::TypeConfig, wire};
 
 type RpcError = RPCError<TypeConfig>;
@@ -57,11 +57,17 @@ impl Peer {
             let replies = self.guard.hear(self.target, replies).await.map_err(|status| unreachable(&status))?;
             Ok(replies.into_inner())
         };
-        let replies = self.within(RPCTypes::AppendEntries, &option, opened).await?;
-        let start = Answers { replies, guard: self.guard.clone(), target: self.target, progress, answered: 0 };
+        let replies = self.within(RPCTypes::AppendEntries, &option, opened).await;
+        let replies = replies.inspect_err(|error| self.reach.failed(self.target, error))?;
+        let reach = self.reach.clone();
+        let start = Answers { replies, guard: self.guard.clone(), target: self.target, progress, reach, answered: 0 };
         Ok(Box::pin(stream::unfold(Some(start), |answers| async {
             let mut answers = answers?;
             let answer = answers.next().await?;
+            match &answer {
+                Ok(_) => answers.reach.answered(answers.target),
+                Err(error) => answers.reach.failed(answers.target, error),
+            }
             let goes_on = matches!(answer, Ok(Ok(_)));
             Some((answer, goes_on.then_some(answers)))
         })))
@@ -119,6 +125,7 @@ struct Answers {
     guard: Guard,
     target: u64,
     progress: Arc<Progress>,
+    reach: Reach,
     answered: u64,
 }
 

@@ -3,6 +3,7 @@
 
 mod append;
 mod channels;
+mod reach;
 mod snapshot;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ use openraft::{
 pub use self::channels::{
     BadAddress, Channels, Lane, MAX_MESSAGE, MAX_STREAMS, NoAddress, NoClient, PeerClient, connect,
 };
+use self::reach::Reach;
 use super::{
     guard::Guard,
     types::{TypeConfig, Vote},
@@ -40,6 +42,7 @@ pub struct Network {
     guard: Guard,
     channels: Channels,
     pins: PinRegistry,
+    reach: Reach,
 }
 
 /// Reaches one other member, for one kind of traffic.
@@ -49,17 +52,18 @@ pub struct Peer {
     guard: Guard,
     channels: Channels,
     pins: PinRegistry,
+    reach: Reach,
 }
 
 impl Network {
     /// `pins`: what holds the log while a snapshot is on its way.
     pub fn new(guard: Guard, channels: Channels, pins: PinRegistry) -> Self {
-        Self { guard, channels, pins }
+        Self { guard, channels, pins, reach: Reach::default() }
     }
 
     fn peer(&self, target: u64, lane: Lane) -> Peer {
-        let Self { guard, channels, pins } = self.clone();
-        Peer { target, lane, guard, channels, pins }
+        let Self { guard, channels, pins, reach } = self.clone();
+        Peer { target, lane, guard, channels, pins, reach }
     }
 }
 
