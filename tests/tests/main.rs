@@ -10,6 +10,7 @@ mod crash;
 mod export_file;
 mod export_interrupted;
 mod export_while_writing;
+mod fork;
 mod forwarding;
 mod full_disk;
 mod interrupted_import;
