@@ -163,12 +163,13 @@ async fn a_leader_that_is_restored_from_its_own_older_export_is_refused() {
     loses_nothing(Loss::OlderExport, true).await;
 }
 
-/// A third node that nobody has heard of yet would make a majority with the one that forgot.
+/// A third node that nobody has heard of yet would make a majority with the one that forgot. Heartbeats are long: the one that
+/// knows better is not quick to stand for election.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_imported_again_does_not_begin_anew_with_one_that_starts_late() {
     for victim in [1, 2] {
         let files = Files::new();
-        let mut cluster = Cluster::prepare(Layout::voters(3)).await;
+        let mut cluster = Cluster::prepare(Layout::voters(3).heartbeat_ms(1000)).await;
         cluster.import(&files.ours).await;
         for id in [1, 2] {
             cluster.start(id).await;
