@@ -19,6 +19,7 @@ pub mod load;
 pub mod loopback;
 pub mod measure;
 pub mod proxy;
+pub mod scenario;
 pub mod server;
 pub mod sockets;
 pub mod tool;

@@ -1,6 +1,7 @@
 //! openraft's network over the Raft service of other members: entries and heartbeats as one stream each way, votes, snapshots.
 //! Knows nothing of what the receiver does with them.
 
+mod acknowledged;
 mod append;
 mod channels;
 mod reach;
@@ -26,7 +27,7 @@ use openraft::{
 pub use self::channels::{
     BadAddress, Channels, Lane, MAX_MESSAGE, MAX_STREAMS, NoAddress, NoClient, PeerClient, connect,
 };
-use self::reach::Reach;
+use self::{acknowledged::Acknowledged, reach::Reach};
 use super::{
     guard::Guard,
     types::{TypeConfig, Vote},
@@ -43,6 +44,7 @@ pub struct Network {
     channels: Channels,
     pins: PinRegistry,
     reach: Reach,
+    acknowledged: Acknowledged,
 }
 
 /// Reaches one other member, for one kind of traffic.
@@ -53,17 +55,18 @@ pub struct Peer {
     channels: Channels,
     pins: PinRegistry,
     reach: Reach,
+    acknowledged: Acknowledged,
 }
 
 impl Network {
     /// `pins`: what holds the log while a snapshot is on its way.
     pub fn new(guard: Guard, channels: Channels, pins: PinRegistry) -> Self {
-        Self { guard, channels, pins, reach: Reach::default() }
+        Self { guard, channels, pins, reach: Reach::default(), acknowledged: Acknowledged::default() }
     }
 
     fn peer(&self, target: u64, lane: Lane) -> Peer {
-        let Self { guard, channels, pins, reach } = self.clone();
-        Peer { target, lane, guard, channels, pins, reach }
+        let Self { guard, channels, pins, reach, acknowledged } = self.clone();
+        Peer { target, lane, guard, channels, pins, reach, acknowledged }
     }
 }
 
@@ -111,8 +114,8 @@ impl Peer {
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let answer = async {
             let request = wire::vote_request_to_pb(&request, pre_vote, self.guard.caller(self.target));
-            let reply =
-                self.client(Lane::Call)?.vote(request).await.map_err(|status| unreachable(&status))?.into_inner();
+            let reply = self.client(Lane::Call)?.vote(request).await;
+            let reply = self.guard.hear(self.target, reply).await.map_err(|status| unreachable(&status))?.into_inner();
             self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| unreachable(&error))?;
             let granted_in = reply.responder.clone().filter(|_| reply.granted && !pre_vote);
             let response = wire::vote_reply(reply).map_err(|error| unreachable(&error))?;
@@ -190,7 +193,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                 last_log_id: request.last_log_id().copied().map(wire::log_id_to_pb),
             };
             let mut client = self.client(Lane::Call)?;
-            let reply = client.transfer_leader(message).await.map_err(|status| unreachable(&status))?.into_inner();
+            let reply = client.transfer_leader(message).await;
+            let reply = self.guard.hear(self.target, reply).await.map_err(|status| unreachable(&status))?.into_inner();
             self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| unreachable(&error))?;
             Ok(reply.refused)
         };
