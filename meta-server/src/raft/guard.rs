@@ -28,7 +28,7 @@ use openraft::{RaftMetrics, async_runtime::WatchReceiver, type_config::alias::Wa
 use tonic::{Code, Status};
 
 use super::types::{LogId, TypeConfig};
-use crate::{log::LogDb, store::Identity};
+use crate::log::{LogDb, RaftState};
 
 /// Why a message of another node is not taken. Nothing was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,6 +102,9 @@ const REFUSED: Code = Code::FailedPrecondition;
 /// In the details of the answer, where the one that asked is to know of itself that it has forgotten.
 const YOU_FORGOT: &[u8] = b"reborn";
 
+/// How many refusals are remembered, so as not to be logged again. Whoever calls makes up the ids in them.
+const TOLD: usize = 1024;
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let details = if matches!(refusal, Refusal::PeerReborn { kin: true, .. }) { YOU_FORGOT } else { &[] };
@@ -161,14 +164,19 @@ struct Known {
     reborn: bool,
 }
 
+impl Known {
+    fn of(state: RaftState) -> Self {
+        Self { cluster_id: state.cluster_id, peers: state.peer_incarnations, reborn: state.reborn }
+    }
+}
+
 impl Guard {
-    /// For the node that lives in a store. What it learns goes to `log`.
-    pub fn new(node_id: u64, identity: Identity, log: LogDb) -> Self {
-        let state = log.state();
-        let known = Known { cluster_id: identity.cluster_id, peers: state.peer_incarnations, reborn: state.reborn };
+    /// For the node that lives in a store, in which it goes by `incarnation`. What it knows is in `log`, and what it learns goes there.
+    pub fn new(node_id: u64, incarnation: u64, log: LogDb) -> Self {
+        let known = Known::of(log.state());
         let inner = Inner {
             node_id,
-            incarnation: identity.incarnation,
+            incarnation,
             log,
             known: RwLock::new(known),
             changing: tokio::sync::Mutex::default(),
@@ -472,7 +480,11 @@ impl Guard {
     }
 
     fn is_news(&self, peer: u64, text: String) -> bool {
-        self.inner.told.lock().unwrap_or_else(PoisonError::into_inner).insert((peer, text))
+        let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD {
+            told.clear();
+        }
+        told.insert((peer, text))
     }
 
     /// What is refused of a node from here on is news.
@@ -484,11 +496,12 @@ impl Guard {
         read(&self.inner.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes what is known, on disk first.
+    /// Changes what is known, on disk first. Begins with what is on its way there: the caller of an earlier change may have gone
+    /// before that was known, and the disk must not go back.
     async fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> io::Result<T> {
         let _turn = self.inner.changing.lock().await;
         let old = self.known(Known::clone);
-        let mut known = old.clone();
+        let mut known = Known::of(self.inner.log.state());
         let result = change(&mut known);
         let Known { cluster_id, peers, reborn } = known.clone();
         self.inner
@@ -521,6 +534,8 @@ pub fn random_cluster_id() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use tempfile::TempDir;
 
     use super::*;
@@ -530,13 +545,8 @@ mod tests {
     fn guard(cluster_id: Option<&str>) -> (TempDir, Guard) {
         let dir = tempfile::tempdir().unwrap();
         let log = LogDb::open(dir.path()).unwrap();
-        let identity = Identity {
-            node_id: Some(1),
-            cluster_id: cluster_id.map(str::to_owned),
-            incarnation: 100,
-            elect_on_open: false,
-        };
-        (dir, Guard::new(1, identity, log))
+        log.update_state_blocking(|state| state.cluster_id = cluster_id.map(str::to_owned)).unwrap();
+        (dir, Guard::new(1, 100, log))
     }
 
     fn caller(node_id: u64, incarnation: u64) -> pb::Caller {
@@ -604,6 +614,33 @@ mod tests {
         guard.adopt_cluster("bb").await.unwrap();
         guard.mint_cluster().await.unwrap();
         assert_eq!(guard.cluster_id().as_deref(), Some(OURS));
+    }
+
+    #[tokio::test]
+    async fn what_a_caller_that_has_gone_was_writing_stays() {
+        let (dir, guard) = guard(None);
+        // Each call is dropped when it has been handed to the log, and before that has answered.
+        assert!(futures::poll!(pin!(guard.adopt_cluster(OURS))).is_pending());
+        assert_eq!(guard.cluster_id(), None, "nobody is told before it is on disk");
+        assert!(futures::poll!(pin!(guard.replace(2, 7))).is_pending());
+        guard.mint_cluster().await.unwrap();
+        assert_eq!(guard.cluster_id().as_deref(), Some(OURS));
+        assert_eq!(refusal(guard.admit(Some(&caller(2, 8))).await), Refusal::PeerReborn { peer: 2, kin: true });
+        guard.inner.log.close().unwrap();
+        drop(guard);
+        let state = LogDb::open(dir.path()).unwrap().state();
+        assert_eq!((state.cluster_id.as_deref(), state.peer_incarnations), (Some(OURS), [(2, 7)].into()));
+    }
+
+    #[tokio::test]
+    async fn refusals_are_remembered_only_so_far() {
+        let (_dir, guard) = guard(Some(OURS));
+        for peer in 0..2 * TOLD as u64 {
+            let of_another_cluster = pb::Caller { cluster_id: "bb".into(), ..caller(peer, 7) };
+            guard.admit(Some(&of_another_cluster)).await.unwrap_err();
+        }
+        assert!(guard.inner.told.lock().unwrap().len() <= TOLD);
+        assert_eq!(guard.refused(), [("other_cluster", 2 * TOLD as u64)].into());
     }
 
     #[tokio::test]
