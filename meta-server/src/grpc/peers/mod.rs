@@ -1,5 +1,5 @@
-//! `raft.RaftService`: what other members ask of this node. Each call is let in by the guard before anything else; what it means
-//! is Raft's, or the node's.
+//! `raft.RaftService`: what other members ask of this node. Each call is let in by the guard before anything else, but
+//! for joins and leaves, whose callers may be no members; what it means is Raft's, or the node's.
 
 mod answers;
 mod append;
