@@ -1,4 +1,5 @@
-//! The gRPC API of the server: `meta.MetaService`, health and reflection, as one router. Knows nothing of sockets.
+//! What the server serves over gRPC: `meta.MetaService`, health and reflection for clients, `raft.RaftService` for members, a
+//! router each. Knows nothing of sockets.
 
 pub mod convert;
 pub mod handshake;

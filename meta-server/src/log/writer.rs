@@ -1,5 +1,5 @@
 //! The one thread that writes to sled. It takes every request that waits, writes them, flushes, calls fdatasync, and only
-//! then answers them all: many appends share one trip to the disk. Knows nothing of readers.
+//! then answers them all: many appends share one trip to the disk. Knows nothing of how the log is read.
 //!
 //! sled may write over a segment that it freed as soon as what replaced it was handed to the kernel; by its bookkeeping that
 //! is more than one segment of writes later. So the thread syncs at least once per half segment of estimated writes: nothing

@@ -9,7 +9,7 @@ use openraft::{
     async_runtime::WatchReceiver,
     errors::{ClientWriteError, Fatal, RaftError},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
     MetaNode, NodeError,
@@ -170,7 +170,7 @@ impl MetaNode {
         if !self.leadership().state.is_leader() {
             return Err(MembershipError::NotLeader);
         }
-        self.linearizable_view().await?;
+        self.leader_view().await?;
         let wait = self.raft.wait(Some(STEP));
         let committed = wait.metrics(no_change_is_open, "the last change of the membership").await;
         committed.map_err(|error| MembershipError::NotNow(error.to_string()))?;
@@ -192,7 +192,8 @@ impl MetaNode {
         if !no_change_is_open(&self.metrics()) {
             return;
         }
-        if let Err(error) = self.flatten().await {
+        // Where a majority is lost meanwhile, the rest of the upkeep must not wait for it. The change goes on all the same.
+        if let Ok(Err(error)) = timeout(STEP, self.flatten()).await {
             tracing::info!(%error, "cannot end a half-done change of the membership yet");
         }
     }

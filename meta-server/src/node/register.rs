@@ -71,7 +71,7 @@ impl Registration {
     /// Of a node that leads.
     async fn write(&mut self, node: &MetaNode) {
         // Only a view as of this term shows what is really there.
-        let Ok(view) = node.linearizable_view().await else { return };
+        let Ok(view) = node.leader_view().await else { return };
         if view.nodes().get(&node.id) == Some(&self.own) {
             self.known = true;
             return;

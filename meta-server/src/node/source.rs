@@ -41,6 +41,7 @@ impl BackupSource for NodeSource {
 
     async fn confirm(&self) -> io::Result<()> {
         let end = Instant::now() + CONFIRM_LIMIT;
+        // A read waits for a leader by itself, but gives up at once where others have waited in vain before it: an export does not.
         let mut why_not = None;
         while Instant::now() < end {
             match timeout_at(end, self.node.linearizable_view()).await {

@@ -35,7 +35,7 @@ impl MetaNode {
         let (id, beginning) = identity::identify(&store, &config.raft).await?;
 
         let raft_config = Arc::new(raft_config(&config.raft).validate()?);
-        let guard = Guard::new(id, store.identity(), store.log.clone());
+        let guard = Guard::new(id, store.identity().incarnation, store.log.clone());
         let channels = Channels::new(store.state.clone());
         let network = Network::new(guard.clone(), channels.clone(), store.pins().clone());
         let raft = Raft::new(id, raft_config, network, LogStore::new(store.log.clone()), store.state.clone())

@@ -1,5 +1,6 @@
-//! What a running node does for itself, in the background: it has its addresses registered, compacts when the
-//! overlay has grown, tells Raft of the new base, and purges the log behind the base. Knows nothing of requests.
+//! What a running node does for itself, in the background: it has its addresses registered, forgets who has left, ends what a
+//! leader left half done, compacts when the overlay has grown, tells Raft of the new base, and purges the log behind the base.
+//! Knows nothing of requests.
 
 use std::{
     io,

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use super::{
     convert,
-    types::{Entry, EntryPayload, LeaderId, LogId, TypeConfig, Vote},
+    types::{self, Entry, EntryPayload, LeaderId, LogId, TypeConfig, Vote, record_log_id},
 };
 use crate::command::LogCommand;
 
@@ -20,9 +20,22 @@ pub type VoteResponse = openraft::raft::VoteResponse<TypeConfig>;
 type StreamAppendError = openraft::raft::StreamAppendError<TypeConfig>;
 
 /// A message that lacks what it can not do without, or holds what can not be.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot understand a message of another member: {0}")]
-pub struct Malformed(String);
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot understand a message of another member: `{field}` {problem}")]
+pub struct Malformed {
+    field: String,
+    problem: String,
+}
+
+impl Malformed {
+    pub fn missing(field: &str) -> Self {
+        Self { field: field.to_owned(), problem: "is missing".to_owned() }
+    }
+
+    pub fn invalid(field: &str, reason: &dyn std::fmt::Display) -> Self {
+        Self { field: field.to_owned(), problem: format!("can not be: {reason}") }
+    }
+}
 
 impl From<Malformed> for Status {
     fn from(malformed: Malformed) -> Self {
@@ -32,11 +45,7 @@ impl From<Malformed> for Status {
 
 /// A field that must be there.
 pub fn required<T>(field: Option<T>, name: &'static str) -> Result<T, Malformed> {
-    field.ok_or_else(|| Malformed(format!("`{name}` is missing")))
-}
-
-fn invalid(name: &'static str, reason: &dyn std::fmt::Display) -> Malformed {
-    Malformed(format!("`{name}` can not be: {reason}"))
+    field.ok_or_else(|| Malformed::missing(name))
 }
 
 pub fn log_id_to_pb(id: LogId) -> pb::LogId {
@@ -44,14 +53,16 @@ pub fn log_id_to_pb(id: LogId) -> pb::LogId {
     pb::LogId { leader_id: Some(pb::LeaderId { term, node_id }), index: id.index }
 }
 
-pub fn log_id(id: pb::LogId) -> Result<LogId, Malformed> {
-    let pb::LeaderId { term, node_id } = required(id.leader_id, "log_id.leader_id")?;
+/// The log id that a message has as `name`.
+pub fn log_id(id: pb::LogId, name: &str) -> Result<LogId, Malformed> {
+    let missing = || Malformed::missing(&format!("{name}.leader_id"));
+    let pb::LeaderId { term, node_id } = id.leader_id.ok_or_else(missing)?;
     Ok(LogId::new(LeaderId { term, node_id }, id.index))
 }
 
-/// A log id that may be absent.
-pub fn optional_log_id(id: Option<pb::LogId>) -> Result<Option<LogId>, Malformed> {
-    id.map(log_id).transpose()
+/// One that may be absent.
+pub fn optional_log_id(id: Option<pb::LogId>, name: &str) -> Result<Option<LogId>, Malformed> {
+    id.map(|id| log_id(id, name)).transpose()
 }
 
 pub fn vote_to_pb(vote: &Vote) -> pb::Ballot {
@@ -79,16 +90,21 @@ fn membership(membership: pb::Membership) -> record::Membership {
 
 pub fn stored_membership_to_pb(stored: &record::StoredMembership) -> pb::StoredMembership {
     pb::StoredMembership {
-        log_id: stored.log_id.map(|id| log_id_to_pb(super::types::log_id(id))),
+        log_id: stored.log_id.map(|id| log_id_to_pb(types::log_id(id))),
         membership: Some(membership_to_pb(&stored.membership)),
     }
 }
 
-pub fn stored_membership(stored: pb::StoredMembership) -> Result<record::StoredMembership, Malformed> {
-    Ok(record::StoredMembership {
-        log_id: optional_log_id(stored.log_id)?.map(super::types::record_log_id),
-        membership: membership(required(stored.membership, "last_membership.membership")?),
-    })
+/// The membership that a message has as `last_membership`. One without an entry of its own is one that was imported.
+pub fn last_membership(stored: Option<pb::StoredMembership>) -> Result<record::StoredMembership, Malformed> {
+    let stored = required(stored, "last_membership")?;
+    let log_id = optional_log_id(stored.log_id, "last_membership.log_id")?.map(record_log_id);
+    let membership = membership(required(stored.membership, "last_membership.membership")?);
+    if membership.configs.is_empty() {
+        return Err(Malformed::missing("last_membership.membership.configs"));
+    }
+    convert::membership(&membership).map_err(|error| Malformed::invalid("last_membership.membership", &error))?;
+    Ok(record::StoredMembership { log_id, membership })
 }
 
 pub fn node_to_pb(id: u64, node: &record::Node) -> pb::Node {
@@ -103,7 +119,8 @@ pub fn node_to_pb(id: u64, node: &record::Node) -> pb::Node {
 }
 
 pub fn node(node: pb::Node) -> Result<(u64, record::Node), Malformed> {
-    let port = u16::try_from(node.port).map_err(|error| invalid("node.port", &error))?;
+    let not_a_port = |_| Malformed::invalid("node.port", &format!("{} is not a port", node.port));
+    let port = u16::try_from(node.port).map_err(not_a_port)?;
     let endpoint = record::Endpoint { addr: node.host, port };
     Ok((node.id, record::Node { name: node.name, endpoint, grpc_api_advertise_address: node.grpc_address }))
 }
@@ -123,13 +140,14 @@ fn entry(entry: pb::Entry) -> Result<Entry, Malformed> {
     let payload = match required(entry.payload, "entry.payload")? {
         pb::entry::Payload::Blank(pb::Blank {}) => EntryPayload::Blank,
         pb::entry::Payload::Membership(message) => EntryPayload::Membership(
-            convert::membership(&membership(message)).map_err(|error| invalid("entry.membership", &error))?,
+            convert::membership(&membership(message))
+                .map_err(|error| Malformed::invalid("entry.membership", &error))?,
         ),
-        pb::entry::Payload::Command(bytes) => {
-            EntryPayload::Normal(LogCommand::from_msgpack(&bytes).map_err(|error| invalid("entry.command", &error))?)
-        }
+        pb::entry::Payload::Command(bytes) => EntryPayload::Normal(
+            LogCommand::from_msgpack(&bytes).map_err(|error| Malformed::invalid("entry.command", &error))?,
+        ),
     };
-    Ok(Entry { log_id: log_id(required(entry.log_id, "entry.log_id")?)?, payload })
+    Ok(Entry { log_id: log_id(required(entry.log_id, "entry.log_id")?, "entry.log_id")?, payload })
 }
 
 /// Fails when a command can not be encoded, which no command in a log does.
@@ -147,8 +165,8 @@ pub fn append_to_pb(request: &AppendEntriesRequest, caller: pb::Caller) -> io::R
 pub fn append(request: pb::AppendRequest) -> Result<AppendEntriesRequest, Malformed> {
     Ok(AppendEntriesRequest {
         vote: vote(request.vote)?,
-        prev_log_id: optional_log_id(request.prev_log_id)?,
-        leader_commit: optional_log_id(request.committed)?,
+        prev_log_id: optional_log_id(request.prev_log_id, "prev_log_id")?,
+        leader_commit: optional_log_id(request.committed, "committed")?,
         entries: request.entries.into_iter().map(entry).collect::<Result<_, _>>()?,
     })
 }
@@ -163,8 +181,8 @@ pub fn append_result_to_pb(result: StreamAppendResult) -> pb::append_reply::Resu
 
 pub fn append_result(result: Option<pb::append_reply::Result>) -> Result<StreamAppendResult, Malformed> {
     Ok(match required(result, "result")? {
-        pb::append_reply::Result::Matched(matched) => Ok(optional_log_id(matched.log_id)?),
-        pb::append_reply::Result::Conflict(id) => Err(StreamAppendError::Conflict(log_id(id)?)),
+        pb::append_reply::Result::Matched(matched) => Ok(optional_log_id(matched.log_id, "matched.log_id")?),
+        pb::append_reply::Result::Conflict(id) => Err(StreamAppendError::Conflict(log_id(id, "conflict")?)),
         pb::append_reply::Result::HigherVote(ballot) => Err(StreamAppendError::HigherVote(vote(Some(ballot))?)),
     })
 }
@@ -180,7 +198,7 @@ pub fn vote_request_to_pb(request: &VoteRequest, pre_vote: bool, caller: pb::Cal
 }
 
 pub fn vote_request(request: pb::VoteRequest) -> Result<VoteRequest, Malformed> {
-    let mut vote_request = VoteRequest::new(vote(request.vote)?, optional_log_id(request.last_log_id)?);
+    let mut vote_request = VoteRequest::new(vote(request.vote)?, optional_log_id(request.last_log_id, "last_log_id")?);
     vote_request.leadership_transfer = request.leadership_transfer;
     Ok(vote_request)
 }
@@ -195,7 +213,7 @@ pub fn vote_reply_to_pb(response: &VoteResponse, responder: pb::Responder) -> pb
 }
 
 pub fn vote_reply(reply: pb::VoteReply) -> Result<VoteResponse, Malformed> {
-    Ok(VoteResponse::new(vote(reply.vote)?, optional_log_id(reply.last_log_id)?, reply.granted))
+    Ok(VoteResponse::new(vote(reply.vote)?, optional_log_id(reply.last_log_id, "last_log_id")?, reply.granted))
 }
 
 #[cfg(test)]
@@ -260,6 +278,9 @@ mod tests {
         let request = pb::AppendRequest { caller: Some(caller()), ..pb::AppendRequest::default() };
         let error = append(request).unwrap_err().to_string();
         assert_eq!(error, "cannot understand a message of another member: `vote` is missing");
-        assert_eq!(append_result(None).unwrap_err().0, "`result` is missing");
+        assert_eq!(append_result(None).unwrap_err(), Malformed::missing("result"));
+        let nobodys = pb::LogId { leader_id: None, index: 1 };
+        let error = append_result(Some(pb::append_reply::Result::Conflict(nobodys))).unwrap_err();
+        assert_eq!(error, Malformed::missing("conflict.leader_id"));
     }
 }

@@ -138,7 +138,7 @@ pub async fn read_index(mut client: PeerClient, guard: &Guard, target: u64) -> R
     accept(guard, target, reply.responder.as_ref()).await?;
     match reply.result {
         Some(pb::read_index_reply::Result::LogId(id)) => {
-            wire::log_id(id).map_err(|error| Failure::Unknown(error.to_string()))
+            wire::log_id(id, "log_id").map_err(|error| Failure::Unknown(error.to_string()))
         }
         Some(pb::read_index_reply::Result::NotLeader(not_leader)) => Err(not_leader.into()),
         None => Err(Failure::Unknown("the answer has no log id".into())),

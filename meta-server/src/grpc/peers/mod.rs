@@ -1,5 +1,5 @@
-//! `raft.RaftService`: what other members ask of this node. Each call is let in by the guard before anything else; what it means
-//! is Raft's, or the node's.
+//! `raft.RaftService`: what other members ask of this node. Each call is let in by the guard before anything else, but
+//! for joins and leaves, whose callers may be no members; what it means is Raft's, or the node's.
 
 mod answers;
 mod append;
@@ -87,7 +87,7 @@ impl RaftService for PeerApi {
     ) -> Result<Response<pb::TransferLeaderReply>, Status> {
         let request = request.into_inner();
         self.admit(request.caller.as_ref()).await?;
-        let last_log_id = wire::optional_log_id(request.last_log_id)?;
+        let last_log_id = wire::optional_log_id(request.last_log_id, "last_log_id")?;
         let request = TransferLeaderRequest::new(wire::vote(request.vote)?, request.to, last_log_id);
         let answer = self.node.raft().handle_transfer_leader(request).await.map_err(|fatal| stopped(&fatal))?;
         let refused = answer.err().map(|refused| refused.to_string());

@@ -11,11 +11,7 @@ mod wire;
 
 pub use receive::{ReceiveError, receive};
 pub use send::{Chunks, SendError, Sending, chunks, header};
-pub use wire::WireError;
 
 /// Bytes after which a message is full, so that even a slow network is seen to make progress. A record that is larger travels
 /// alone.
 const MESSAGE_BYTES: usize = 256 * 1024;
-
-/// What a receiver must let a message have: the largest record there can be, for imported ones may be larger than a request.
-pub const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;

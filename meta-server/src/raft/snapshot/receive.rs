@@ -9,11 +9,14 @@ use meta_proto::raft::{self as pb, snapshot_chunk::Part};
 use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
 use tonic::Status;
 
-use super::wire::{self, WireError};
+use super::wire;
 use crate::{
     base::BaseMeta,
     grpc::convert::record_from_pb,
-    raft::state_machine::{SnapshotOf, snapshot},
+    raft::{
+        state_machine::{SnapshotOf, snapshot},
+        wire::Malformed,
+    },
     state::{self, StateMachine, View},
 };
 
@@ -24,7 +27,7 @@ const AHEAD: usize = 2;
 #[derive(Debug, thiserror::Error)]
 pub enum ReceiveError {
     #[error(transparent)]
-    Wire(#[from] WireError),
+    Malformed(#[from] Malformed),
     #[error(transparent)]
     State(#[from] state::ReceiveError),
     #[error("the snapshot broke off: {0}")]
@@ -45,7 +48,7 @@ impl From<ReceiveError> for Status {
     fn from(err: ReceiveError) -> Self {
         let text = err.to_string();
         match err {
-            ReceiveError::Wire(_) => Status::invalid_argument(text),
+            ReceiveError::Malformed(_) => Status::invalid_argument(text),
             ReceiveError::State(state::ReceiveError::Store(_)) => Status::internal(text),
             ReceiveError::State(_) => Status::data_loss(text),
             ReceiveError::Broken(_) | ReceiveError::Ended => Status::cancelled(text),
@@ -85,7 +88,7 @@ async fn forward(
             Ok(None) => return Err(ReceiveError::Ended),
             Err(_) => return Err(ReceiveError::Stalled(idle)),
         };
-        let part = chunk.part.ok_or(WireError::Missing("part"))?;
+        let part = chunk.part.ok_or_else(|| Malformed::missing("part"))?;
         let is_end = matches!(part, Part::End(_));
         if parts.send(part).await.is_err() || is_end {
             return Ok(());
@@ -99,25 +102,21 @@ fn build(machine: &StateMachine, meta: BaseMeta, mut parts: mpsc::Receiver<Part>
         match part {
             // Messages of nothing could go on for ever.
             Part::Records(records) if records.records.is_empty() => {
-                return Err(WireError::Missing("records.records").into());
+                return Err(Malformed::missing("records.records").into());
             }
             Part::Records(records) => {
                 for record in records.records {
-                    let value = record.value.ok_or(WireError::Missing("records.value"))?;
+                    let value = record.value.ok_or_else(|| Malformed::missing("records.value"))?;
                     receiving.push(record.key, record_from_pb(value))?;
                 }
             }
             Part::End(pb::SnapshotEnd { records, digest }) => {
-                let digest = digest.try_into().map_err(|digest: Vec<u8>| WireError::Invalid {
-                    field: "end.digest",
-                    reason: format!("it has {} bytes, not 32", digest.len()),
+                let digest = digest.try_into().map_err(|digest: Vec<u8>| {
+                    Malformed::invalid("end.digest", &format!("it has {} bytes, not 32", digest.len()))
                 })?;
                 return Ok(receiving.finish(records, ContentDigest(digest))?);
             }
-            Part::Header(_) => {
-                let reason = "it is there twice".to_owned();
-                return Err(WireError::Invalid { field: "header", reason }.into());
-            }
+            Part::Header(_) => return Err(Malformed::invalid("header", &"it is there twice").into()),
         }
     }
     Err(ReceiveError::Ended)

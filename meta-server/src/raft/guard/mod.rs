@@ -12,6 +12,10 @@
 //!
 //! Knows nothing of what the messages ask for.
 
+mod refusal;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
@@ -25,110 +29,15 @@ use std::{
 use backup_plugin::hex::hex;
 use meta_proto::raft as pb;
 use openraft::{RaftMetrics, async_runtime::WatchReceiver, type_config::alias::WatchReceiverOf};
-use tonic::{Code, Status};
+use tonic::Status;
 
+pub use self::refusal::{GuardError, Refusal};
+use self::refusal::{REFUSED, YOU_FORGOT};
 use super::types::{LogId, TypeConfig};
-use crate::{log::LogDb, store::Identity};
+use crate::log::{LogDb, RaftState};
 
-/// Why a message of another node is not taken. Nothing was done.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("it is meant for node {meant}, and this is node {own}: two nodes have the same address on record")]
-    OtherNode { meant: u64, own: u64 },
-
-    #[error("node {peer} belongs to cluster {theirs}, node {own} belongs to cluster {ours}")]
-    OtherCluster { peer: u64, theirs: String, own: u64, ours: String },
-
-    #[error("node {peer} belongs to no cluster yet, node {own} belongs to cluster {ours}")]
-    NoCluster { peer: u64, own: u64, ours: String },
-
-    #[error("node {peer} is not a member that node {own}, which belongs to no cluster yet, knows")]
-    Stranger { peer: u64, own: u64 },
-
-    /// The one that talks has lost its memory.
-    #[error(
-        "node {peer} was imported again or wiped, and has forgotten what it acknowledged: remove it and join it anew \
-         (empty its raft_dir, and start it with --join and the same --id and address)"
-    )]
-    PeerReborn {
-        peer: u64,
-        /// It would be one of this cluster.
-        kin: bool,
-    },
-
-    /// It is the same node, and its disk is not as it was.
-    #[error(
-        "node {peer} acknowledged log entries up to {had} and does not have {missing} any more: its raft_dir was put back to an \
-         older copy, or lost what was on disk; remove it and join it anew (empty its raft_dir, and start it with --join and the \
-         same --id and address)"
-    )]
-    PeerReverted { peer: u64, had: LogId, missing: LogId },
-
-    /// The one that is talked to has.
-    #[error(
-        "node {own} was imported again or wiped, and node {peer} knows it from before: remove node {own} and join it anew \
-         (empty its raft_dir, and start it with --join and the same --id and address)"
-    )]
-    Reborn { own: u64, peer: u64 },
-
-    /// The one that is talked to knows that it has.
-    #[error(
-        "node {own} was imported again or wiped, and others know it from before: remove node {own} and join it anew \
-         (empty its raft_dir, and start it with --join and the same --id and address), or stop all nodes and import every one again"
-    )]
-    Forgetful { own: u64 },
-}
-
-impl Refusal {
-    /// All that [`Refusal::kind`] may say.
-    pub const KINDS: [&str; 4] = ["other_cluster", "other_incarnation", "other_node", "stranger"];
-
-    /// As a metric's label.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Refusal::OtherNode { .. } => "other_node",
-            Refusal::OtherCluster { .. } | Refusal::NoCluster { .. } => "other_cluster",
-            Refusal::Stranger { .. } => "stranger",
-            Refusal::PeerReborn { .. }
-            | Refusal::PeerReverted { .. }
-            | Refusal::Reborn { .. }
-            | Refusal::Forgetful { .. } => "other_incarnation",
-        }
-    }
-}
-
-/// What a member answers when it refuses to listen.
-const REFUSED: Code = Code::FailedPrecondition;
-/// In the details of the answer, where the one that asked is to know of itself that it has forgotten.
-const YOU_FORGOT: &[u8] = b"reborn";
-
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
-        let details = if matches!(refusal, Refusal::PeerReborn { kin: true, .. }) { YOU_FORGOT } else { &[] };
-        Status::with_details(REFUSED, refusal.to_string(), details.into())
-    }
-}
-
-/// Why a message was not let through.
-#[derive(Debug, thiserror::Error)]
-pub enum GuardError {
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error("a message of another member does not say who it is from")]
-    Anonymous,
-    #[error("cannot put on record who another member is")]
-    Record(#[source] io::Error),
-}
-
-impl From<GuardError> for Status {
-    fn from(error: GuardError) -> Self {
-        match error {
-            GuardError::Refused(refusal) => refusal.into(),
-            GuardError::Anonymous => Status::invalid_argument(error.to_string()),
-            GuardError::Record(source) => Status::internal(format!("cannot put on record who the caller is: {source}")),
-        }
-    }
-}
+/// How many refusals are remembered, so as not to be logged again. Whoever calls makes up the ids in them.
+const TOLD: usize = 1024;
 
 /// The guard of one node; clones share it.
 #[derive(Clone)]
@@ -161,14 +70,19 @@ struct Known {
     reborn: bool,
 }
 
+impl Known {
+    fn of(state: RaftState) -> Self {
+        Self { cluster_id: state.cluster_id, peers: state.peer_incarnations, reborn: state.reborn }
+    }
+}
+
 impl Guard {
-    /// For the node that lives in a store. What it learns goes to `log`.
-    pub fn new(node_id: u64, identity: Identity, log: LogDb) -> Self {
-        let state = log.state();
-        let known = Known { cluster_id: identity.cluster_id, peers: state.peer_incarnations, reborn: state.reborn };
+    /// For the node that lives in a store, in which it goes by `incarnation`. What it knows is in `log`, and what it learns goes there.
+    pub fn new(node_id: u64, incarnation: u64, log: LogDb) -> Self {
+        let known = Known::of(log.state());
         let inner = Inner {
             node_id,
-            incarnation: identity.incarnation,
+            incarnation,
             log,
             known: RwLock::new(known),
             changing: tokio::sync::Mutex::default(),
@@ -472,7 +386,11 @@ impl Guard {
     }
 
     fn is_news(&self, peer: u64, text: String) -> bool {
-        self.inner.told.lock().unwrap_or_else(PoisonError::into_inner).insert((peer, text))
+        let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD {
+            told.clear();
+        }
+        told.insert((peer, text))
     }
 
     /// What is refused of a node from here on is news.
@@ -484,11 +402,12 @@ impl Guard {
         read(&self.inner.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Changes what is known, on disk first.
+    /// Changes what is known, on disk first. Begins with what is on its way there: the caller of an earlier change may have gone
+    /// before that was known, and the disk must not go back.
     async fn change<T>(&self, change: impl FnOnce(&mut Known) -> T) -> io::Result<T> {
         let _turn = self.inner.changing.lock().await;
         let old = self.known(Known::clone);
-        let mut known = old.clone();
+        let mut known = Known::of(self.inner.log.state());
         let result = change(&mut known);
         let Known { cluster_id, peers, reborn } = known.clone();
         self.inner
@@ -517,150 +436,4 @@ impl Guard {
 /// 64 lower-case hex digits that no other cluster has.
 pub fn random_cluster_id() -> String {
     hex(&rand::random::<[u8; 32]>())
-}
-
-#[cfg(test)]
-mod tests {
-    use tempfile::TempDir;
-
-    use super::*;
-
-    const OURS: &str = "aa";
-
-    fn guard(cluster_id: Option<&str>) -> (TempDir, Guard) {
-        let dir = tempfile::tempdir().unwrap();
-        let log = LogDb::open(dir.path()).unwrap();
-        let identity = Identity {
-            node_id: Some(1),
-            cluster_id: cluster_id.map(str::to_owned),
-            incarnation: 100,
-            elect_on_open: false,
-        };
-        (dir, Guard::new(1, identity, log))
-    }
-
-    fn caller(node_id: u64, incarnation: u64) -> pb::Caller {
-        pb::Caller { cluster_id: OURS.into(), node_id, incarnation, target: 1, target_incarnation: None }
-    }
-
-    fn refusal<T: std::fmt::Debug>(result: Result<T, GuardError>) -> Refusal {
-        match result.unwrap_err() {
-            GuardError::Refused(refusal) => refusal,
-            other => panic!("{other}"),
-        }
-    }
-
-    #[tokio::test]
-    async fn a_peer_is_taken_at_its_first_word_and_no_other_in_its_place() {
-        let (dir, guard) = guard(Some(OURS));
-        guard.admit(Some(&caller(2, 7))).await.unwrap();
-        guard.admit(Some(&caller(2, 7))).await.unwrap();
-        assert_eq!(refusal(guard.admit(Some(&caller(2, 8))).await), Refusal::PeerReborn { peer: 2, kin: true });
-        assert_eq!(guard.refused(), [("other_incarnation", 1)].into());
-        guard.inner.log.close().unwrap();
-        drop(guard);
-        // It is on disk.
-        assert_eq!(LogDb::open(dir.path()).unwrap().state().peer_incarnations, [(2, 7)].into());
-    }
-
-    #[tokio::test]
-    async fn messages_that_do_not_fit_are_refused() {
-        let (_dir, guard) = guard(Some(OURS));
-        let meant_for_another = pb::Caller { target: 3, ..caller(2, 7) };
-        let meant_for_the_past = pb::Caller { target_incarnation: Some(99), ..caller(2, 7) };
-        let of_another_cluster = pb::Caller { cluster_id: "bb".into(), ..caller(2, 7) };
-        let of_none = pb::Caller { cluster_id: String::new(), ..caller(2, 7) };
-        for (caller, expected) in [
-            (meant_for_another, Refusal::OtherNode { meant: 3, own: 1 }),
-            (meant_for_the_past, Refusal::Reborn { own: 1, peer: 2 }),
-            (of_another_cluster, Refusal::OtherCluster { peer: 2, theirs: "bb".into(), own: 1, ours: OURS.into() }),
-            (of_none, Refusal::NoCluster { peer: 2, own: 1, ours: OURS.into() }),
-        ] {
-            assert_eq!(refusal(guard.admit(Some(&caller)).await), expected);
-        }
-        assert!(matches!(guard.admit(None).await, Err(GuardError::Anonymous)));
-        assert_eq!(guard.incarnation_of(2), None, "one that was refused is not on record");
-    }
-
-    #[tokio::test]
-    async fn answers_are_checked_as_messages_are() {
-        let (_dir, guard) = guard(Some(OURS));
-        let answer =
-            |cluster_id: &str, incarnation| pb::Responder { cluster_id: cluster_id.into(), node_id: 2, incarnation };
-        guard.accept(2, Some(&answer("", 7))).await.unwrap();
-        guard.accept(2, Some(&answer(OURS, 7))).await.unwrap();
-        assert_eq!(refusal(guard.accept(2, Some(&answer(OURS, 8))).await), Refusal::PeerReborn { peer: 2, kin: true });
-        assert_eq!(refusal(guard.accept(3, Some(&answer(OURS, 7))).await), Refusal::OtherNode { meant: 3, own: 2 });
-        assert!(matches!(refusal(guard.accept(2, Some(&answer("bb", 7))).await), Refusal::OtherCluster { .. }));
-    }
-
-    #[tokio::test]
-    async fn a_node_without_a_cluster_listens_to_members_alone_and_takes_one_id_for_good() {
-        let (_dir, guard) = guard(None);
-        assert_eq!(refusal(guard.admit(Some(&caller(2, 7))).await), Refusal::Stranger { peer: 2, own: 1 });
-        guard.adopt_cluster("").await.unwrap();
-        assert_eq!(guard.cluster_id(), None);
-        guard.adopt_cluster(OURS).await.unwrap();
-        guard.adopt_cluster("bb").await.unwrap();
-        guard.mint_cluster().await.unwrap();
-        assert_eq!(guard.cluster_id().as_deref(), Some(OURS));
-    }
-
-    #[tokio::test]
-    async fn a_leaders_record_replaces_ones_own() {
-        let (_dir, guard) = guard(Some(OURS));
-        guard.admit(Some(&caller(2, 7))).await.unwrap();
-        guard.learn(&[(1, 5), (2, 8), (3, 9)].into()).await.unwrap();
-        assert_eq!(guard.incarnations(), [(2, 8), (3, 9)].into(), "nobody tells a node who it is itself");
-        guard.keep_only(&[1, 3].into(), Duration::MAX).await.unwrap();
-        assert_eq!(guard.incarnation_of(2), Some(8), "one that came a moment ago may be about to join");
-        let changes = guard.changes();
-        guard.keep_only(&[1, 3].into(), Duration::ZERO).await.unwrap();
-        assert_ne!(guard.changes(), changes);
-        assert_eq!(guard.incarnations(), [(3, 9)].into());
-        guard.replace(3, 10).await.unwrap();
-        assert_eq!(guard.incarnation_of(3), Some(10));
-    }
-
-    #[tokio::test]
-    async fn a_node_that_was_never_led_believes_that_it_has_forgotten_and_says_no_more() {
-        for (theirs, led, believes) in [(OURS, false, true), (OURS, true, false), ("bb", false, false)] {
-            let (dir, guard) = guard(Some(OURS));
-            guard.inner.log.update_state(move |state| state.elect_on_open = !led).await.unwrap();
-            let meant_for_the_past =
-                pb::Caller { cluster_id: theirs.into(), target_incarnation: Some(99), ..caller(2, 7) };
-            assert_eq!(refusal(guard.admit(Some(&meant_for_the_past)).await), Refusal::Reborn { own: 1, peer: 2 });
-            assert_eq!(guard.is_forgetful(), believes, "cluster {theirs}, led: {led}");
-            let answer = guard.admit(Some(&caller(3, 8))).await;
-            assert_eq!(answer.is_err(), believes);
-            guard.inner.log.close().unwrap();
-            drop(guard);
-            assert_eq!(LogDb::open(dir.path()).unwrap().state().reborn, believes);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_refusal_tells_a_member_that_it_has_forgotten_and_nobody_else() {
-        for (theirs, believes) in [(OURS, true), ("bb", false)] {
-            let (_dir, other) = guard(Some(OURS));
-            other.admit(Some(&caller(2, 7))).await.unwrap();
-            let reborn = pb::Caller { cluster_id: theirs.into(), ..caller(2, 8) };
-            let status = Status::from(other.admit(Some(&reborn)).await.unwrap_err());
-
-            let (_dir, reborn) = guard(Some(theirs));
-            reborn.inner.log.update_state(|state| state.elect_on_open = true).await.unwrap();
-            assert!(reborn.hear(1, Err::<(), _>(status)).await.is_err());
-            assert_eq!(reborn.is_forgetful(), believes, "cluster {theirs}");
-            let answer = pb::Responder { cluster_id: theirs.into(), node_id: 3, incarnation: 9 };
-            assert_eq!(reborn.accept(3, Some(&answer)).await.is_err(), believes, "no vote counts for it");
-        }
-    }
-
-    #[test]
-    fn a_cluster_id_is_64_hex_digits_and_never_the_same() {
-        let id = random_cluster_id();
-        assert_eq!(id.len(), 64);
-        assert!(id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f')));
-        assert_ne!(id, random_cluster_id());
-    }
 }

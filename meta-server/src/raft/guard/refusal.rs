@@ -1,0 +1,108 @@
+//! Why members do not talk to each other, in words, as a metric's label, and as what the other one is answered. Knows nothing of
+//! how it is found out.
+
+use std::io;
+
+use tonic::{Code, Status};
+
+use crate::raft::types::LogId;
+
+/// Why a message of another node is not taken. Nothing was done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("it is meant for node {meant}, and this is node {own}: two nodes have the same address on record")]
+    OtherNode { meant: u64, own: u64 },
+
+    #[error("node {peer} belongs to cluster {theirs}, node {own} belongs to cluster {ours}")]
+    OtherCluster { peer: u64, theirs: String, own: u64, ours: String },
+
+    #[error("node {peer} belongs to no cluster yet, node {own} belongs to cluster {ours}")]
+    NoCluster { peer: u64, own: u64, ours: String },
+
+    #[error("node {peer} is not a member that node {own}, which belongs to no cluster yet, knows")]
+    Stranger { peer: u64, own: u64 },
+
+    /// The one that talks has lost its memory.
+    #[error(
+        "node {peer} was imported again or wiped, and has forgotten what it acknowledged: remove it and join it anew \
+         (empty its raft_dir, and start it with --join and the same --id and address)"
+    )]
+    PeerReborn {
+        peer: u64,
+        /// It would be one of this cluster.
+        kin: bool,
+    },
+
+    /// It is the same node, and its disk is not as it was.
+    #[error(
+        "node {peer} acknowledged log entries up to {had} and does not have {missing} any more: its raft_dir was put back to an \
+         older copy, or lost what was on disk; remove it and join it anew (empty its raft_dir, and start it with --join and the \
+         same --id and address)"
+    )]
+    PeerReverted { peer: u64, had: LogId, missing: LogId },
+
+    /// The one that is talked to has.
+    #[error(
+        "node {own} was imported again or wiped, and node {peer} knows it from before: remove node {own} and join it anew \
+         (empty its raft_dir, and start it with --join and the same --id and address)"
+    )]
+    Reborn { own: u64, peer: u64 },
+
+    /// The one that is talked to knows that it has.
+    #[error(
+        "node {own} was imported again or wiped, and others know it from before: remove node {own} and join it anew \
+         (empty its raft_dir, and start it with --join and the same --id and address), or stop all nodes and import every one again"
+    )]
+    Forgetful { own: u64 },
+}
+
+impl Refusal {
+    /// All that [`Refusal::kind`] may say.
+    pub const KINDS: [&str; 4] = ["other_cluster", "other_incarnation", "other_node", "stranger"];
+
+    /// As a metric's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Refusal::OtherNode { .. } => "other_node",
+            Refusal::OtherCluster { .. } | Refusal::NoCluster { .. } => "other_cluster",
+            Refusal::Stranger { .. } => "stranger",
+            Refusal::PeerReborn { .. }
+            | Refusal::PeerReverted { .. }
+            | Refusal::Reborn { .. }
+            | Refusal::Forgetful { .. } => "other_incarnation",
+        }
+    }
+}
+
+/// What a member answers when it refuses to listen.
+pub(super) const REFUSED: Code = Code::FailedPrecondition;
+/// In the details of the answer, where the one that asked is to know of itself that it has forgotten.
+pub(super) const YOU_FORGOT: &[u8] = b"reborn";
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let details = if matches!(refusal, Refusal::PeerReborn { kin: true, .. }) { YOU_FORGOT } else { &[] };
+        Status::with_details(REFUSED, refusal.to_string(), details.into())
+    }
+}
+
+/// Why a message was not let through.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("a message of another member does not say who it is from")]
+    Anonymous,
+    #[error("cannot put on record who another member is")]
+    Record(#[source] io::Error),
+}
+
+impl From<GuardError> for Status {
+    fn from(error: GuardError) -> Self {
+        match error {
+            GuardError::Refused(refusal) => refusal.into(),
+            GuardError::Anonymous => Status::invalid_argument(error.to_string()),
+            GuardError::Record(source) => Status::internal(format!("cannot put on record who the caller is: {source}")),
+        }
+    }
+}
