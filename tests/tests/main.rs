@@ -3,10 +3,12 @@
 mod bad_backups;
 mod bad_folders;
 mod chunks;
+mod cluster_faults;
 mod compaction;
 mod config;
 mod consistency;
 mod crash;
+mod export_during_faults;
 mod export_file;
 mod export_interrupted;
 mod export_while_writing;
