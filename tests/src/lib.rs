@@ -12,6 +12,7 @@ pub mod denied;
 pub mod export;
 pub mod exporters;
 pub mod fixtures;
+pub mod flood;
 pub mod folder;
 pub mod generate;
 pub mod history;
