@@ -15,6 +15,7 @@ pub mod fixtures;
 pub mod flood;
 pub mod folder;
 pub mod generate;
+pub mod growth;
 pub mod history;
 pub mod linearizable;
 pub mod load;

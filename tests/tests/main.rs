@@ -14,6 +14,7 @@ mod export_interrupted;
 mod export_while_writing;
 mod forwarding;
 mod full_disk;
+mod growth;
 mod interrupted_import;
 mod kv;
 mod lagging;
