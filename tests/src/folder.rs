@@ -41,3 +41,16 @@ pub fn live_generation(raft_dir: &Path) -> PathBuf {
 pub fn bases(raft_dir: &Path) -> Vec<String> {
     names(&live_generation(raft_dir)).into_iter().filter(|name| name.starts_with("base-")).collect()
 }
+
+/// Copies a folder and all below it; `to` must not exist.
+pub fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap_or_else(|error| panic!("cannot create {}: {error}", to.display()));
+    for name in names(from) {
+        let (from, to) = (from.join(&name), to.join(&name));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap_or_else(|error| panic!("cannot copy {}: {error}", from.display()));
+        }
+    }
+}

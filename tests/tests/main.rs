@@ -26,6 +26,7 @@ mod one_node_history;
 mod protocol;
 mod restore;
 mod restored_cluster;
+mod rollback;
 mod stale_reads;
 mod status;
 mod stop;

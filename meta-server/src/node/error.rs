@@ -89,8 +89,7 @@ impl From<NodeError> for Status {
                 }
                 status
             }
-            NodeError::Stopped(_) => Status::unavailable(message),
-            NodeError::Unwelcome { .. } => Status::failed_precondition(message),
+            NodeError::Stopped(_) | NodeError::Unwelcome { .. } => Status::unavailable(message),
             NodeError::Refused(_) | NodeError::RefusedByLeader(_) => Status::invalid_argument(message),
             NodeError::ReplyTooLarge => Status::out_of_range(message),
             NodeError::OutcomeUnknown(_) => Status::unknown(message),

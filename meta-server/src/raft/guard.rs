@@ -23,7 +23,7 @@ use meta_proto::raft as pb;
 use openraft::{RaftMetrics, async_runtime::WatchReceiver, type_config::alias::WatchReceiverOf};
 use tonic::{Code, Status};
 
-use super::types::TypeConfig;
+use super::types::{LogId, TypeConfig};
 use crate::{log::LogDb, store::Identity};
 
 /// Why a message of another node is not taken. Nothing was done.
@@ -48,6 +48,14 @@ pub enum Refusal {
     )]
     PeerReborn { peer: u64 },
 
+    /// It is the same node, and its disk is not as it was.
+    #[error(
+        "node {peer} acknowledged log entries up to {had} and does not have {missing} any more: its raft_dir was put back to an \
+         older copy, or lost what was on disk; remove it and join it anew (empty its raft_dir, and start it with --join and the \
+         same --id and address)"
+    )]
+    PeerReverted { peer: u64, had: LogId, missing: LogId },
+
     /// The one that is talked to has.
     #[error(
         "node {own} was imported again or wiped, and node {peer} knows it from before: remove node {own} and join it anew \
@@ -66,7 +74,7 @@ impl Refusal {
             Refusal::OtherNode { .. } => "other_node",
             Refusal::OtherCluster { .. } | Refusal::NoCluster { .. } => "other_cluster",
             Refusal::Stranger { .. } => "stranger",
-            Refusal::PeerReborn { .. } | Refusal::Reborn { .. } => "other_incarnation",
+            Refusal::PeerReborn { .. } | Refusal::PeerReverted { .. } | Refusal::Reborn { .. } => "other_incarnation",
         }
     }
 }
@@ -271,6 +279,19 @@ impl Guard {
             known.peers.insert(peer, incarnation);
         })
         .await
+    }
+
+    /// Refuses, from now on and for all that follow this leader, a member that has lost what it acknowledged, as if it had another
+    /// incarnation.
+    pub async fn distrust(&self, peer: u64, had: LogId, missing: LogId) -> GuardError {
+        let refusal = self.refuse(peer, Refusal::PeerReverted { peer, had, missing });
+        let on_record = self.change(|known| {
+            known.peers.insert(peer, rand::random());
+        });
+        match on_record.await {
+            Ok(()) => refusal.into(),
+            Err(error) => GuardError::Record(error),
+        }
     }
 
     /// Forgets one that was removed from the cluster: what comes back under that id is another node.

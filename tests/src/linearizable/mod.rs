@@ -1,8 +1,8 @@
 //! Whether a history of concurrent operations can be explained by operations that were done one at a time, each at some
 //! instant between its request and its answer: linearizability, key by key, of registers with sequence numbers.
 //!
-//! Two steps: [`facts`] says what each operation proves about its key, and what is wrong on its face; [`search`]
-//! looks for an order. What a refused or unknown write may do is in [`facts`]. An absent key is where each history
+//! Two steps: `facts` says what each operation proves about its key, and what is wrong on its face; `search`
+//! looks for an order. What a refused or unknown write may do is in `facts`. An absent key is where each history
 //! begins.
 
 use std::{collections::BTreeMap, fmt};

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,8 +20,12 @@ use openraft::{
 };
 use tonic::Streaming;
 
-use super::{Peer, reach::Reach, unreachable};
-use crate::raft::{guard::Guard, types::TypeConfig, wire};
+use super::{Peer, acknowledged::Acknowledged, reach::Reach, unreachable};
+use crate::raft::{
+    guard::Guard,
+    types::{TypeConfig, Vote},
+    wire,
+};
 
 type RpcError = RPCError<TypeConfig>;
 type Answer = Result<StreamAppendResult<TypeConfig>, RpcError>;
@@ -33,6 +37,8 @@ const OVERDUE: Duration = Duration::from_secs(5);
 #[derive(Default)]
 struct Progress {
     sent: AtomicU64,
+    /// Of the leader that sends.
+    vote: OnceLock<Vote>,
     /// Why no more is sent.
     failed: Mutex<Option<std::io::Error>>,
 }
@@ -59,7 +65,15 @@ impl Peer {
         let replies = self.within(RPCTypes::AppendEntries, &option, opened).await;
         let replies = replies.inspect_err(|error| self.reach.failed(self.target, error))?;
         let reach = self.reach.clone();
-        let start = Answers { replies, guard: self.guard.clone(), target: self.target, progress, reach, answered: 0 };
+        let start = Answers {
+            replies,
+            guard: self.guard.clone(),
+            target: self.target,
+            progress,
+            reach,
+            acknowledged: self.acknowledged.clone(),
+            answered: 0,
+        };
         Ok(Box::pin(stream::unfold(Some(start), |answers| async {
             let mut answers = answers?;
             let answer = answers.next().await?;
@@ -105,6 +119,7 @@ fn requests(
     input.scan(None, move |told, request| {
         let changes = guard.changes();
         let news = if told.replace(changes) == Some(changes) { HashMap::new() } else { guard.incarnations() };
+        progress.vote.get_or_init(|| request.vote);
         let encoded = wire::append_to_pb(&request, guard.caller(target));
         let message = match encoded {
             Ok(message) => Some(pb::AppendRequest { incarnations: news, ..message }),
@@ -125,6 +140,7 @@ struct Answers {
     target: u64,
     progress: Arc<Progress>,
     reach: Reach,
+    acknowledged: Acknowledged,
     answered: u64,
 }
 
@@ -156,7 +172,26 @@ impl Answers {
     async fn read(&self, reply: pb::AppendReply) -> Answer {
         let accepted = self.guard.accept(self.target, reply.responder.as_ref()).await;
         accepted.map_err(|error| RPCError::Unreachable(unreachable(&error)))?;
-        wire::append_result(reply.result).map_err(|error| RPCError::Unreachable(unreachable(&error)))
+        let result = wire::append_result(reply.result).map_err(|error| RPCError::Unreachable(unreachable(&error)))?;
+        let incarnation = reply.responder.map(|responder| responder.incarnation);
+        self.remember(incarnation.unwrap_or_default(), &result).await?;
+        Ok(result)
+    }
+
+    /// A member that lacks what it acknowledged is not to be counted on any more.
+    async fn remember(&self, incarnation: u64, result: &StreamAppendResult<TypeConfig>) -> Result<(), RpcError> {
+        let Some(vote) = self.progress.vote.get().copied() else { return Ok(()) };
+        match result {
+            Ok(Some(matched)) => self.acknowledged.note(self.target, incarnation, vote, *matched),
+            Err(StreamAppendError::Conflict(missing)) => {
+                if let Some(had) = self.acknowledged.lost(self.target, incarnation, vote, *missing) {
+                    let distrusted = self.guard.distrust(self.target, had, *missing).await;
+                    return Err(RPCError::Unreachable(unreachable(&distrusted)));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     fn encoding_error(&self) -> Option<RpcError> {

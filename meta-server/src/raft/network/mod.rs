@@ -1,6 +1,7 @@
 //! openraft's network over the Raft service of other members: entries and heartbeats as one stream each way, votes, snapshots.
 //! Knows nothing of what the receiver does with them.
 
+mod acknowledged;
 mod append;
 mod channels;
 mod reach;
@@ -26,7 +27,7 @@ use openraft::{
 pub use self::channels::{
     BadAddress, Channels, Lane, MAX_MESSAGE, MAX_STREAMS, NoAddress, NoClient, PeerClient, connect,
 };
-use self::reach::Reach;
+use self::{acknowledged::Acknowledged, reach::Reach};
 use super::{
     guard::Guard,
     types::{TypeConfig, Vote},
@@ -43,6 +44,7 @@ pub struct Network {
     channels: Channels,
     pins: PinRegistry,
     reach: Reach,
+    acknowledged: Acknowledged,
 }
 
 /// Reaches one other member, for one kind of traffic.
@@ -53,17 +55,18 @@ pub struct Peer {
     channels: Channels,
     pins: PinRegistry,
     reach: Reach,
+    acknowledged: Acknowledged,
 }
 
 impl Network {
     /// `pins`: what holds the log while a snapshot is on its way.
     pub fn new(guard: Guard, channels: Channels, pins: PinRegistry) -> Self {
-        Self { guard, channels, pins, reach: Reach::default() }
+        Self { guard, channels, pins, reach: Reach::default(), acknowledged: Acknowledged::default() }
     }
 
     fn peer(&self, target: u64, lane: Lane) -> Peer {
-        let Self { guard, channels, pins, reach } = self.clone();
-        Peer { target, lane, guard, channels, pins, reach }
+        let Self { guard, channels, pins, reach, acknowledged } = self.clone();
+        Peer { target, lane, guard, channels, pins, reach, acknowledged }
     }
 }
 

@@ -1,0 +1,79 @@
+//! What each member has acknowledged to this node as one leader. A member never lacks later what it acknowledged before, unless its
+//! disk was put back to an older state: it is the same incarnation then, and has forgotten all the same.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use crate::raft::types::{LogId, Vote};
+
+/// Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Acknowledged {
+    by_member: Arc<Mutex<HashMap<u64, Last>>>,
+}
+
+/// The last entry that a member acknowledged, to which leader, and in which of its lives.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    vote: Vote,
+    incarnation: u64,
+    log_id: LogId,
+}
+
+impl Acknowledged {
+    /// `vote`: of this node as the leader that was answered.
+    pub(super) fn note(&self, member: u64, incarnation: u64, vote: Vote, log_id: LogId) {
+        let news = Last { vote, incarnation, log_id };
+        self.lock()
+            .entry(member)
+            .and_modify(|last| {
+                if last.incarnation != incarnation || last.vote != vote || last.log_id < log_id {
+                    *last = news;
+                }
+            })
+            .or_insert(news);
+    }
+
+    /// What a member acknowledged that now says it has no entry like the one at `missing`, where that is a contradiction.
+    pub(super) fn lost(&self, member: u64, incarnation: u64, vote: Vote, missing: LogId) -> Option<LogId> {
+        let last = *self.lock().get(&member)?;
+        let same = last.incarnation == incarnation && last.vote == vote;
+        (same && missing.index <= last.log_id.index).then_some(last.log_id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Last>> {
+        self.by_member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::testing::id;
+
+    fn vote(term: u64) -> Vote {
+        Vote { leader_id: id(term, 0).leader_id, committed: true }
+    }
+
+    #[test]
+    fn what_was_acknowledged_to_the_same_leader_in_the_same_life_is_missed() {
+        let acknowledged = Acknowledged::default();
+        acknowledged.note(2, 7, vote(3), id(3, 20));
+        acknowledged.note(2, 7, vote(3), id(3, 10));
+        for (member, incarnation, term, missing, expected) in [
+            (2, 7, 3, 20, Some(id(3, 20))),
+            (2, 7, 3, 5, Some(id(3, 20))),
+            (2, 7, 3, 21, None),
+            (2, 8, 3, 20, None),
+            (2, 7, 4, 20, None),
+            (3, 7, 3, 20, None),
+        ] {
+            let case = (member, incarnation, term, missing);
+            assert_eq!(acknowledged.lost(member, incarnation, vote(term), id(3, missing)), expected, "{case:?}");
+        }
+        acknowledged.note(2, 7, vote(4), id(4, 2));
+        assert_eq!(acknowledged.lost(2, 7, vote(4), id(4, 20)), None, "another leader, who may have cut the log");
+    }
+}
