@@ -223,6 +223,11 @@ impl Cluster {
         self.members.keys().copied().collect()
     }
 
+    /// The ids of the voters.
+    pub fn voters(&self) -> Vec<u64> {
+        self.members.iter().filter(|(_, member)| !member.learner).map(|(id, _)| *id).collect()
+    }
+
     /// Those that run and are not frozen.
     pub fn running(&self) -> Vec<u64> {
         let runs = |member: &Member| member.server.is_some() && !member.frozen;
@@ -233,7 +238,7 @@ impl Cluster {
         self.members.get(&id).unwrap_or_else(|| panic!("the cluster has no member {id}"))
     }
 
-    fn member_mut(&mut self, id: u64) -> &mut Member {
+    pub fn member_mut(&mut self, id: u64) -> &mut Member {
         self.members.get_mut(&id).unwrap_or_else(|| panic!("the cluster has no member {id}"))
     }
 

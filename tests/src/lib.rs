@@ -23,6 +23,7 @@ pub mod loopback;
 pub mod measure;
 pub mod proxy;
 pub mod replay;
+pub mod scenario;
 pub mod server;
 pub mod sockets;
 pub mod tool;

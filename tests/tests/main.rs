@@ -12,6 +12,7 @@ mod export_during_faults;
 mod export_file;
 mod export_interrupted;
 mod export_while_writing;
+mod fork;
 mod forwarding;
 mod full_disk;
 mod growth;

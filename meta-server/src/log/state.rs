@@ -46,6 +46,8 @@ pub struct RaftState {
     pub peer_incarnations: BTreeMap<u64, u64>,
     /// The folder of the live base.
     pub live_base: Option<String>,
+    /// This node was told that it has forgotten what it acknowledged: nothing it says may count any more.
+    pub reborn: bool,
     /// Stand for election at the next open: set by an import that starts a new lineage.
     pub elect_on_open: bool,
     /// The node joins a cluster as this, and was not told yet that it is that.
@@ -67,6 +69,7 @@ const PEER_INCARNATIONS: &str = "peer_incarnations";
 const LIVE_BASE: &str = "live_base";
 const ELECT_ON_OPEN: &str = "elect_on_open";
 const JOINING: &str = "joining";
+const REBORN: &str = "reborn";
 
 impl RaftState {
     /// What has to be written to come from `old` to this.
@@ -75,7 +78,7 @@ impl RaftState {
         Ok(self.values()?.into_iter().filter(|value| !old.contains(value)).collect())
     }
 
-    fn values(&self) -> io::Result<[Change; 10]> {
+    fn values(&self) -> io::Result<[Change; 11]> {
         let peers = (!self.peer_incarnations.is_empty()).then_some(&self.peer_incarnations);
         Ok([
             to_json(NODE_ID, self.node_id.as_ref())?,
@@ -88,6 +91,7 @@ impl RaftState {
             to_json(LIVE_BASE, self.live_base.as_ref())?,
             to_json(ELECT_ON_OPEN, self.elect_on_open.then_some(&true))?,
             to_json(JOINING, self.joining.as_ref())?,
+            to_json(REBORN, self.reborn.then_some(&true))?,
         ])
     }
 
@@ -110,6 +114,7 @@ impl RaftState {
             live_base: from_json(LIVE_BASE, get(LIVE_BASE)?)?,
             elect_on_open: from_json(ELECT_ON_OPEN, get(ELECT_ON_OPEN)?)?.unwrap_or_default(),
             joining: from_json(JOINING, get(JOINING)?)?,
+            reborn: from_json(REBORN, get(REBORN)?)?.unwrap_or_default(),
         })
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use meta_proto::raft as pb;
 use openraft::{ServerState, errors::Fatal};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::MetaNode;
 use crate::raft::{network::Lane, types::TypeConfig};
@@ -20,6 +20,8 @@ const SOLE_VOTER_LEADS_WITHIN: Duration = Duration::from_secs(5);
 /// How long the others may take to answer before they are asked again.
 const ANSWER_WITHIN: Duration = Duration::from_millis(500);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(50);
+/// The same where nothing waits for it.
+const SAY_HELLO_AFTER: Duration = Duration::from_millis(500);
 
 /// What the other voters say of who leads.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,33 +49,68 @@ impl MetaNode {
             if let Err(error) = led {
                 tracing::warn!(%error, "this node is the only voter and does not lead yet");
             }
-        } else if self.store.identity().elect_on_open && voters.first() == Some(&self.id) {
-            let leading = lead_first(Arc::downgrade(self), voters);
+        } else if voters.contains(&self.id) && !self.was_led_since_import() {
+            let leading = begin(Arc::downgrade(self), voters);
             let stopping = self.stopping.clone();
             self.tasks.spawn(stopping.run_until_cancelled_owned(leading));
         }
         Ok(())
     }
 
+    /// Whether somebody was elected since this store was imported. A new cluster's import names a leader that nobody has
+    /// elected, in the term that its log begins with; the members of an old one belong to no cluster until they are led.
+    pub(super) fn was_led_since_import(&self) -> bool {
+        if !self.store.identity().elect_on_open {
+            return self.guard.cluster_id().is_some();
+        }
+        let leadership = self.leadership();
+        let begun_in = self.store.log.purged().map_or(0, |purged| purged.leader_id.term);
+        leadership.leader.is_some() && leadership.term > begun_in
+    }
+
+    /// What this node and the others say of who leads; `None` from one that does not answer. Of a majority, the rest is not waited
+    /// for much longer.
+    async fn ask_all(&self, voters: &BTreeSet<u64>) -> Vec<Option<Option<u64>>> {
+        let mut answers = vec![Some(self.leadership().leader)];
+        let mut asked: FuturesUnordered<_> =
+            voters.iter().filter(|id| **id != self.id).map(|id| self.introduce_to(*id)).collect();
+        let mut end = Instant::now() + ANSWER_WITHIN;
+        while let Ok(Some(answer)) = timeout_at(end, asked.next()).await {
+            answers.push(answer);
+            if electorate(self.id, &answers, voters.len()) == Electorate::Ready {
+                end = end.min(Instant::now() + self.grace());
+            }
+        }
+        answers
+    }
+
+    /// How long the last ones may take to answer: shorter than any other voter waits before it stands for election itself.
+    fn grace(&self) -> Duration {
+        Duration::from_millis(self.raft.config().heartbeat_interval / 2)
+    }
+
     /// Makes this node and `peer` known to each other; returns who leads, as far as `peer` knows.
     async fn introduce_to(&self, peer: u64) -> Option<Option<u64>> {
         let mut client = self.channels.client(peer, Lane::Call).ok()?;
         let request = pb::IntroduceRequest { caller: Some(self.guard.caller(peer)) };
-        let reply = timeout(ANSWER_WITHIN, client.introduce(request)).await.ok()?.ok()?.into_inner();
+        let reply = timeout(ANSWER_WITHIN, client.introduce(request)).await.ok()?;
+        let reply = self.guard.hear(peer, reply).await.ok()?.into_inner();
         self.guard.accept(peer, reply.responder.as_ref()).await.ok()?;
         Some(reply.leader)
     }
 }
 
-/// Waits until a majority is up, then stands for election, once.
-async fn lead_first(node: Weak<MetaNode>, voters: BTreeSet<u64>) {
+/// Gets to know the others, until somebody was elected. The first voter waits until a majority is up, then stands for election,
+/// once. It hears everybody first: one that knows this node from before may be among them.
+async fn begin(node: Weak<MetaNode>, voters: BTreeSet<u64>) {
     loop {
         let Some(node) = node.upgrade() else { return };
-        let mut asked: FuturesUnordered<_> =
-            voters.iter().filter(|id| **id != node.id).map(|id| node.introduce_to(*id)).collect();
-        let mut answers = vec![Some(node.leadership().leader)];
-        while let Some(answer) = asked.next().await {
-            answers.push(answer);
+        let first = node.store.identity().elect_on_open && voters.first() == Some(&node.id);
+        let answers = node.ask_all(&voters).await;
+        if node.guard.is_forgetful() || node.was_led_since_import() {
+            return;
+        }
+        if first {
             match electorate(node.id, &answers, voters.len()) {
                 Electorate::Short => {}
                 Electorate::Led => return,
@@ -86,9 +123,8 @@ async fn lead_first(node: Weak<MetaNode>, voters: BTreeSet<u64>) {
                 }
             }
         }
-        drop(asked);
         drop(node);
-        sleep(ASK_AGAIN_AFTER).await;
+        sleep(if first { ASK_AGAIN_AFTER } else { SAY_HELLO_AFTER }).await;
     }
 }
 

@@ -162,9 +162,7 @@ async fn mint_cluster(node: &MetaNode) {
 
 /// A store that was imported as a new cluster elects like any other once it was led.
 async fn forget_first_election(node: &MetaNode) {
-    let leadership = node.leadership();
-    let led = leadership.state.is_leader() || leadership.leader.is_some_and(|leader| leader != node.id);
-    if !led || !node.store.identity().elect_on_open {
+    if !node.store.identity().elect_on_open || !node.was_led_since_import() {
         return;
     }
     if let Err(error) = node.store.log.update_state(|state| state.elect_on_open = false).await {

@@ -6,6 +6,10 @@
 //! incarnation of a peer on record, durably, before it first answers it or counts on its answer, and takes no other until that
 //! peer was removed from the cluster. A leader tells its followers what it has on record, and they go by that.
 //!
+//! A node that has not been led since its import, and is told by a member of its cluster that it has forgotten, believes it for
+//! good and talks to nobody any more: else it could begin anew with another one that never was up before and knows nothing. What
+//! can not be told apart is a member that starts for the first time and one of which no living member has ever heard.
+//!
 //! Knows nothing of what the messages ask for.
 
 use std::{
@@ -46,7 +50,11 @@ pub enum Refusal {
         "node {peer} was imported again or wiped, and has forgotten what it acknowledged: remove it and join it anew \
          (empty its raft_dir, and start it with --join and the same --id and address)"
     )]
-    PeerReborn { peer: u64 },
+    PeerReborn {
+        peer: u64,
+        /// It would be one of this cluster.
+        kin: bool,
+    },
 
     /// It is the same node, and its disk is not as it was.
     #[error(
@@ -62,6 +70,13 @@ pub enum Refusal {
          (empty its raft_dir, and start it with --join and the same --id and address)"
     )]
     Reborn { own: u64, peer: u64 },
+
+    /// The one that is talked to knows that it has.
+    #[error(
+        "node {own} was imported again or wiped, and others know it from before: remove node {own} and join it anew \
+         (empty its raft_dir, and start it with --join and the same --id and address), or stop all nodes and import every one again"
+    )]
+    Forgetful { own: u64 },
 }
 
 impl Refusal {
@@ -74,17 +89,23 @@ impl Refusal {
             Refusal::OtherNode { .. } => "other_node",
             Refusal::OtherCluster { .. } | Refusal::NoCluster { .. } => "other_cluster",
             Refusal::Stranger { .. } => "stranger",
-            Refusal::PeerReborn { .. } | Refusal::PeerReverted { .. } | Refusal::Reborn { .. } => "other_incarnation",
+            Refusal::PeerReborn { .. }
+            | Refusal::PeerReverted { .. }
+            | Refusal::Reborn { .. }
+            | Refusal::Forgetful { .. } => "other_incarnation",
         }
     }
 }
 
 /// What a member answers when it refuses to listen.
 const REFUSED: Code = Code::FailedPrecondition;
+/// In the details of the answer, where the one that asked is to know of itself that it has forgotten.
+const YOU_FORGOT: &[u8] = b"reborn";
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        Status::new(REFUSED, refusal.to_string())
+        let details = if matches!(refusal, Refusal::PeerReborn { kin: true, .. }) { YOU_FORGOT } else { &[] };
+        Status::with_details(REFUSED, refusal.to_string(), details.into())
     }
 }
 
@@ -137,12 +158,14 @@ struct Inner {
 struct Known {
     cluster_id: Option<String>,
     peers: BTreeMap<u64, u64>,
+    reborn: bool,
 }
 
 impl Guard {
     /// For the node that lives in a store. What it learns goes to `log`.
     pub fn new(node_id: u64, identity: Identity, log: LogDb) -> Self {
-        let known = Known { cluster_id: identity.cluster_id, peers: log.state().peer_incarnations };
+        let state = log.state();
+        let known = Known { cluster_id: identity.cluster_id, peers: state.peer_incarnations, reborn: state.reborn };
         let inner = Inner {
             node_id,
             incarnation: identity.incarnation,
@@ -211,16 +234,25 @@ impl Guard {
     pub async fn admit(&self, caller: Option<&pb::Caller>) -> Result<(), GuardError> {
         let caller = caller.ok_or(GuardError::Anonymous)?;
         let peer = caller.node_id;
-        self.check_address(caller).map_err(|refusal| self.refuse(peer, refusal))?;
+        self.check_memory().map_err(|refusal| self.refuse(peer, refusal))?;
+        if let Err(refusal) = self.check_address(caller) {
+            let ours = self.cluster_id().unwrap_or_default();
+            if matches!(refusal, Refusal::Reborn { .. }) && self.kin(peer, &ours, &caller.cluster_id) {
+                self.believe().await.map_err(GuardError::Record)?;
+            }
+            return Err(self.refuse(peer, refusal).into());
+        }
         // First what says most: a member that was restored belongs to no cluster either.
-        self.check_record(peer, caller.incarnation).map_err(|refusal| self.refuse(peer, refusal))?;
+        self.check_record(peer, caller.incarnation, &caller.cluster_id)
+            .map_err(|refusal| self.refuse(peer, refusal))?;
         self.check_cluster(peer, &caller.cluster_id).map_err(|refusal| self.refuse(peer, refusal))?;
-        self.put_on_record(peer, caller.incarnation).await
+        self.put_on_record(peer, caller.incarnation, &caller.cluster_id).await
     }
 
     /// Lets the answer of `target` in, or refuses it. Who gave it is on record when this returns.
     pub async fn accept(&self, target: u64, responder: Option<&pb::Responder>) -> Result<(), GuardError> {
         let responder = responder.ok_or(GuardError::Anonymous)?;
+        self.check_memory().map_err(|refusal| self.refuse(target, refusal))?;
         if responder.node_id != target {
             let refusal = Refusal::OtherNode { meant: target, own: responder.node_id };
             return Err(self.refuse(target, refusal).into());
@@ -229,7 +261,7 @@ impl Guard {
         if !responder.cluster_id.is_empty() {
             self.check_cluster(target, &responder.cluster_id).map_err(|refusal| self.refuse(target, refusal))?;
         }
-        self.put_on_record(target, responder.incarnation).await
+        self.put_on_record(target, responder.incarnation, &responder.cluster_id).await
     }
 
     /// Takes the cluster id of a leader that was followed, or of a member that voted for this node, where there is none yet.
@@ -329,6 +361,28 @@ impl Guard {
         self.check_cluster(peer, cluster_id).map_err(|refusal| self.refuse(peer, refusal))
     }
 
+    /// Passes on the answer to a call. That `peer` refuses to listen is for the operator to know, and perhaps for this node.
+    pub async fn hear<T>(&self, peer: u64, answer: Result<T, Status>) -> Result<T, Status> {
+        if let Err(status) = &answer
+            && status.code() == REFUSED
+        {
+            if self.is_news(peer, status.message().to_owned()) {
+                tracing::error!(peer, "a node refuses to talk to this one: {}", status.message());
+            }
+            if status.details() == YOU_FORGOT
+                && let Err(error) = self.believe().await
+            {
+                tracing::error!(%error, "cannot write to the log that this node has forgotten what it acknowledged");
+            }
+        }
+        answer
+    }
+
+    /// Whether this node knows that nothing it says counts any more.
+    pub fn is_forgetful(&self) -> bool {
+        self.known(|known| known.reborn)
+    }
+
     /// Messages refused so far, by kind.
     pub fn refused(&self) -> BTreeMap<&'static str, u64> {
         self.inner.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -357,14 +411,39 @@ impl Guard {
         })
     }
 
-    fn check_record(&self, peer: u64, incarnation: u64) -> Result<(), Refusal> {
+    fn check_memory(&self) -> Result<(), Refusal> {
+        if self.is_forgetful() { Err(Refusal::Forgetful { own: self.inner.node_id }) } else { Ok(()) }
+    }
+
+    fn check_record(&self, peer: u64, incarnation: u64, cluster_id: &str) -> Result<(), Refusal> {
         match self.incarnation_of(peer) {
-            Some(on_record) if on_record != incarnation => Err(Refusal::PeerReborn { peer }),
+            Some(on_record) if on_record != incarnation => Err(self.peer_reborn(peer, cluster_id)),
             _ => Ok(()),
         }
     }
 
-    async fn put_on_record(&self, peer: u64, incarnation: u64) -> Result<(), GuardError> {
+    fn peer_reborn(&self, peer: u64, cluster_id: &str) -> Refusal {
+        let ours = self.cluster_id().unwrap_or_default();
+        Refusal::PeerReborn { peer, kin: self.kin(peer, cluster_id, &ours) }
+    }
+
+    /// Whether a node that has forgotten belongs to the same cluster as the one that remembers it. Where it has no cluster id
+    /// yet, `peer`, the other one of the two than this node, must be a member.
+    fn kin(&self, peer: u64, of_forgetful: &str, of_other: &str) -> bool {
+        if of_forgetful.is_empty() { self.is_member(peer) } else { of_forgetful == of_other }
+    }
+
+    /// Takes it from another member that this node has forgotten what it acknowledged. Once it was led, it knows better: then it
+    /// is one of a majority that has begun anew.
+    async fn believe(&self) -> io::Result<()> {
+        let was_led = self.cluster_id().is_some() && !self.inner.log.state().elect_on_open;
+        if was_led || self.is_forgetful() {
+            return Ok(());
+        }
+        self.change(|known| known.reborn = true).await
+    }
+
+    async fn put_on_record(&self, peer: u64, incarnation: u64, cluster_id: &str) -> Result<(), GuardError> {
         let on_record = match self.incarnation_of(peer) {
             Some(on_record) => on_record,
             None => self
@@ -375,7 +454,7 @@ impl Guard {
         if on_record == incarnation {
             return Ok(());
         }
-        Err(self.refuse(peer, Refusal::PeerReborn { peer }).into())
+        Err(self.refuse(peer, self.peer_reborn(peer, cluster_id)).into())
     }
 
     fn is_member(&self, id: u64) -> bool {
@@ -386,11 +465,14 @@ impl Guard {
     /// Counts it, and says it where it was not said before.
     fn refuse(&self, peer: u64, refusal: Refusal) -> Refusal {
         *self.inner.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(refusal.kind()).or_default() += 1;
-        let mut told = self.inner.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.insert((peer, refusal.to_string())) {
+        if self.is_news(peer, refusal.to_string()) {
             tracing::error!(peer, "refused to talk to a node: {refusal}");
         }
         refusal
+    }
+
+    fn is_news(&self, peer: u64, text: String) -> bool {
+        self.inner.told.lock().unwrap_or_else(PoisonError::into_inner).insert((peer, text))
     }
 
     /// What is refused of a node from here on is news.
@@ -408,12 +490,13 @@ impl Guard {
         let old = self.known(Known::clone);
         let mut known = old.clone();
         let result = change(&mut known);
-        let Known { cluster_id, peers } = known.clone();
+        let Known { cluster_id, peers, reborn } = known.clone();
         self.inner
             .log
             .update_state(move |state| {
                 state.cluster_id = cluster_id;
                 state.peer_incarnations = peers;
+                state.reborn = reborn;
             })
             .await?;
         if known.peers != old.peers {
@@ -472,7 +555,7 @@ mod tests {
         let (dir, guard) = guard(Some(OURS));
         guard.admit(Some(&caller(2, 7))).await.unwrap();
         guard.admit(Some(&caller(2, 7))).await.unwrap();
-        assert_eq!(refusal(guard.admit(Some(&caller(2, 8))).await), Refusal::PeerReborn { peer: 2 });
+        assert_eq!(refusal(guard.admit(Some(&caller(2, 8))).await), Refusal::PeerReborn { peer: 2, kin: true });
         assert_eq!(guard.refused(), [("other_incarnation", 1)].into());
         guard.inner.log.close().unwrap();
         drop(guard);
@@ -506,7 +589,7 @@ mod tests {
             |cluster_id: &str, incarnation| pb::Responder { cluster_id: cluster_id.into(), node_id: 2, incarnation };
         guard.accept(2, Some(&answer("", 7))).await.unwrap();
         guard.accept(2, Some(&answer(OURS, 7))).await.unwrap();
-        assert_eq!(refusal(guard.accept(2, Some(&answer(OURS, 8))).await), Refusal::PeerReborn { peer: 2 });
+        assert_eq!(refusal(guard.accept(2, Some(&answer(OURS, 8))).await), Refusal::PeerReborn { peer: 2, kin: true });
         assert_eq!(refusal(guard.accept(3, Some(&answer(OURS, 7))).await), Refusal::OtherNode { meant: 3, own: 2 });
         assert!(matches!(refusal(guard.accept(2, Some(&answer("bb", 7))).await), Refusal::OtherCluster { .. }));
     }
@@ -537,6 +620,40 @@ mod tests {
         assert_eq!(guard.incarnations(), [(3, 9)].into());
         guard.replace(3, 10).await.unwrap();
         assert_eq!(guard.incarnation_of(3), Some(10));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_was_never_led_believes_that_it_has_forgotten_and_says_no_more() {
+        for (theirs, led, believes) in [(OURS, false, true), (OURS, true, false), ("bb", false, false)] {
+            let (dir, guard) = guard(Some(OURS));
+            guard.inner.log.update_state(move |state| state.elect_on_open = !led).await.unwrap();
+            let meant_for_the_past =
+                pb::Caller { cluster_id: theirs.into(), target_incarnation: Some(99), ..caller(2, 7) };
+            assert_eq!(refusal(guard.admit(Some(&meant_for_the_past)).await), Refusal::Reborn { own: 1, peer: 2 });
+            assert_eq!(guard.is_forgetful(), believes, "cluster {theirs}, led: {led}");
+            let answer = guard.admit(Some(&caller(3, 8))).await;
+            assert_eq!(answer.is_err(), believes);
+            guard.inner.log.close().unwrap();
+            drop(guard);
+            assert_eq!(LogDb::open(dir.path()).unwrap().state().reborn, believes);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_tells_a_member_that_it_has_forgotten_and_nobody_else() {
+        for (theirs, believes) in [(OURS, true), ("bb", false)] {
+            let (_dir, other) = guard(Some(OURS));
+            other.admit(Some(&caller(2, 7))).await.unwrap();
+            let reborn = pb::Caller { cluster_id: theirs.into(), ..caller(2, 8) };
+            let status = Status::from(other.admit(Some(&reborn)).await.unwrap_err());
+
+            let (_dir, reborn) = guard(Some(theirs));
+            reborn.inner.log.update_state(|state| state.elect_on_open = true).await.unwrap();
+            assert!(reborn.hear(1, Err::<(), _>(status)).await.is_err());
+            assert_eq!(reborn.is_forgetful(), believes, "cluster {theirs}");
+            let answer = pb::Responder { cluster_id: theirs.into(), node_id: 3, incarnation: 9 };
+            assert_eq!(reborn.accept(3, Some(&answer)).await.is_err(), believes, "no vote counts for it");
+        }
     }
 
     #[test]

@@ -59,7 +59,8 @@ impl Peer {
             self.guard.mint_cluster().await.map_err(|error| unreachable(&error))?;
             let requests = requests(input, self.guard.clone(), self.target, progress.clone());
             let mut client = self.client(self.lane)?;
-            let replies = client.append(requests).await.map_err(|status| unreachable(&status))?;
+            let replies = client.append(requests).await;
+            let replies = self.guard.hear(self.target, replies).await.map_err(|status| unreachable(&status))?;
             Ok(replies.into_inner())
         };
         let replies = self.within(RPCTypes::AppendEntries, &option, opened).await;
@@ -148,7 +149,8 @@ impl Answers {
     async fn next(&mut self) -> Option<Answer> {
         loop {
             let waited_for = self.progress.sent.load(Ordering::Acquire);
-            match tokio::time::timeout(OVERDUE, self.replies.message()).await {
+            let heard = async { self.guard.hear(self.target, self.replies.message().await).await };
+            match tokio::time::timeout(OVERDUE, heard).await {
                 Ok(Ok(Some(reply))) => {
                     self.answered += 1;
                     return Some(self.read(reply).await);

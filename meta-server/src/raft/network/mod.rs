@@ -114,8 +114,8 @@ impl Peer {
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let answer = async {
             let request = wire::vote_request_to_pb(&request, pre_vote, self.guard.caller(self.target));
-            let reply =
-                self.client(Lane::Call)?.vote(request).await.map_err(|status| unreachable(&status))?.into_inner();
+            let reply = self.client(Lane::Call)?.vote(request).await;
+            let reply = self.guard.hear(self.target, reply).await.map_err(|status| unreachable(&status))?.into_inner();
             self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| unreachable(&error))?;
             let granted_in = reply.responder.clone().filter(|_| reply.granted && !pre_vote);
             let response = wire::vote_reply(reply).map_err(|error| unreachable(&error))?;
@@ -193,7 +193,8 @@ impl RaftNetworkV2<TypeConfig> for Peer {
                 last_log_id: request.last_log_id().copied().map(wire::log_id_to_pb),
             };
             let mut client = self.client(Lane::Call)?;
-            let reply = client.transfer_leader(message).await.map_err(|status| unreachable(&status))?.into_inner();
+            let reply = client.transfer_leader(message).await;
+            let reply = self.guard.hear(self.target, reply).await.map_err(|status| unreachable(&status))?.into_inner();
             self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| unreachable(&error))?;
             Ok(reply.refused)
         };

@@ -54,13 +54,14 @@ impl Peer {
         let sending = chunks.sending();
         let mut client = self.client(self.lane).map_err(StreamingError::Unreachable)?;
         let reply = tokio::select! {
-            reply = client.install_snapshot(chunks) => reply.map_err(|status| failed(&status))?.into_inner(),
+            reply = client.install_snapshot(chunks) => reply,
             stalled = sending.stalled(idle, SETTLE) => {
                 tracing::warn!(error = %stalled, to = self.target, "giving up a snapshot that is on its way, trying again");
                 return Err(failed(&stalled));
             }
             closed = cancelled => return Err(StreamingError::Closed(closed)),
         };
+        let reply = self.guard.hear(self.target, reply).await.map_err(|status| failed(&status))?.into_inner();
         self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| failed(&error))?;
         Ok(SnapshotResponse::new(wire::vote(reply.vote).map_err(|error| failed(&error))?))
     }
