@@ -21,6 +21,7 @@ use crate::{
     binaries,
     client::{self, Client},
     export::Export,
+    generate,
     loopback::{self, Network},
     proxy::{Processes, Proxy},
     server::{Server, Settings},
@@ -30,6 +31,8 @@ use crate::{
 
 /// A frozen node does not answer.
 const STATUS_LIMIT: Duration = Duration::from_secs(2);
+/// Bytes of the value of a generated key.
+const SEED_VALUE: usize = 1000;
 /// Lines of each log that a failed test prints.
 const TAIL: usize = 60;
 
@@ -106,37 +109,57 @@ pub struct Cluster {
     members: BTreeMap<u64, Member>,
     processes: Processes,
     proxy: Option<Proxy>,
+    network: Network,
     folder: TempDir,
+    /// More flags for every node.
+    more: Vec<OsString>,
 }
 
 impl Cluster {
     /// Folders and addresses, and nothing in them.
     pub async fn prepare(layout: Layout) -> Cluster {
-        let (network, folder) = (Network::new(), tempfile::tempdir().unwrap());
         let processes = Processes::default();
-        let mut proxy = layout.proxied.then(|| Proxy::new(processes.clone()));
-        let mut members = BTreeMap::new();
-        for (n, (id, learner)) in layout.members.into_iter().enumerate() {
-            let (front, back) = (network.front(n), network.back(n));
-            let raft_port = loopback::free_port(&front);
-            if let Some(proxy) = &mut proxy {
-                proxy.stand_before(id, (&front, raft_port), (&back, raft_port)).await;
-            }
-            let mut more = args([&"--heartbeat-interval", &layout.heartbeat_ms.to_string()]);
-            more.extend(layout.more.iter().cloned());
-            let settings = Settings {
-                id: Some(id),
-                grpc_address: format!("{front}:{}", loopback::free_port(&front)),
-                raft_listen_host: layout.proxied.then_some(back),
-                raft_advertise_host: front,
-                raft_port,
-                stderr: Some(folder.path().join(format!("{id}.log"))),
-                more,
-                ..Settings::of(&folder.path().join(id.to_string()))
-            };
-            assert!(members.insert(id, Member { learner, settings, server: None, frozen: false }).is_none());
+        let mut cluster = Cluster {
+            members: BTreeMap::new(),
+            proxy: layout.proxied.then(|| Proxy::new(processes.clone())),
+            processes,
+            network: Network::new(),
+            folder: tempfile::tempdir().unwrap(),
+            more: args([&"--heartbeat-interval", &layout.heartbeat_ms.to_string()]),
+        };
+        cluster.more.extend(layout.more);
+        for (id, learner) in layout.members {
+            cluster.add(id, learner).await;
         }
-        Cluster { members, processes, proxy, folder }
+        cluster
+    }
+
+    /// A folder and addresses for one more member.
+    pub async fn add(&mut self, id: u64, learner: bool) {
+        let n = self.members.len();
+        let (front, back) = (self.network.front(n), self.network.back(n));
+        let raft_port = loopback::free_port(&front);
+        if let Some(proxy) = &mut self.proxy {
+            proxy.stand_before(id, (&front, raft_port), (&back, raft_port)).await;
+        }
+        let settings = Settings {
+            id: Some(id),
+            grpc_address: format!("{front}:{}", loopback::free_port(&front)),
+            raft_listen_host: self.proxy.is_some().then_some(back),
+            raft_advertise_host: front,
+            raft_port,
+            stderr: Some(self.folder.path().join(format!("{id}.log"))),
+            more: self.more.clone(),
+            ..Settings::of(&self.folder.path().join(id.to_string()))
+        };
+        assert!(self.members.insert(id, Member { learner, settings, server: None, frozen: false }).is_none());
+    }
+
+    /// Starts member `id`, which has no store yet and joins by way of `via`. It goes on by itself.
+    pub async fn start_joining(&mut self, id: u64, via: u64) {
+        let mut flags = args([&"--join", &self.member(via).raft_address()]);
+        flags.extend(self.member(id).learner.then(|| "--learner".into()));
+        self.start_with(id, flags).await;
     }
 
     /// A new cluster: the first node starts it, the others join it. Ready to be written to.
@@ -145,11 +168,8 @@ impl Cluster {
         let first = cluster.ids()[0];
         cluster.start_with(first, args([&"--single"])).await;
         cluster.wait_for_leader().await;
-        let seed = cluster.member(first).raft_address();
         for id in cluster.ids().into_iter().skip(1) {
-            let mut flags = args([&"--join", &seed]);
-            flags.extend(cluster.member(id).learner.then(|| "--learner".into()));
-            cluster.start_with(id, flags).await;
+            cluster.start_joining(id, first).await;
         }
         cluster.wait_until_complete().await;
         cluster
@@ -162,6 +182,14 @@ impl Cluster {
         cluster.start_all().await;
         cluster.wait_until_complete().await;
         cluster
+    }
+
+    /// A new cluster that holds nothing but `keys` generated keys. Ready to be written to.
+    pub async fn seeded(layout: Layout, keys: u64) -> Cluster {
+        let folder = tempfile::tempdir().unwrap();
+        let backup = folder.path().join("seed.ndjson");
+        generate::write(&backup, keys, SEED_VALUE);
+        Cluster::restored(layout, &backup).await
     }
 
     /// Imports `backup` into every folder, with this cluster as the list.
@@ -336,7 +364,7 @@ impl Cluster {
     }
 
     /// Waits until every member is what it is to be in the eyes of the leader, and knows who leads.
-    async fn wait_until_complete(&self) {
+    pub async fn wait_until_complete(&self) {
         let of_role = |learner: bool| self.members.values().filter(|member| member.learner == learner).count();
         let (voters, learners) = (of_role(false), of_role(true));
         wait::until("all members to have their roles", async || {
@@ -364,9 +392,14 @@ impl Cluster {
 
     /// A node's export, by the tool.
     pub async fn export(&self, id: u64) -> Export {
+        self.export_as(id, "auto").await
+    }
+
+    /// The same with `--consistency`.
+    async fn export_as(&self, id: u64, consistency: &str) -> Export {
         let address = self.member(id).grpc_address();
-        let text = metactl([&"export", &"--grpc-api-address", &address]).await.expect(0).stdout;
-        Export::parse(text.lines())
+        let ran = metactl([&"export", &"--consistency", &consistency, &"--grpc-api-address", &address]).await;
+        Export::parse(ran.expect(0).stdout.lines())
     }
 
     /// Asserts that all running nodes hold the same state, as of one log id. No client may write meanwhile; a leader still may, which
@@ -376,7 +409,7 @@ impl Cluster {
             self.wait_applied_everywhere().await;
             let mut states = Vec::new();
             for id in self.running() {
-                let Export { applied, sequence, nodes, keys, expires, .. } = self.export(id).await;
+                let Export { applied, sequence, nodes, keys, expires, .. } = self.export_as(id, "local").await;
                 states.push((id, Export { applied, sequence, nodes, keys, expires, ..Export::default() }));
             }
             states.iter().all(|(_, state)| state.applied == states[0].1.applied).then_some(states)

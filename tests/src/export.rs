@@ -12,6 +12,8 @@ pub struct Export {
     pub purged: Option<u64>,
     /// The indexes of the log entries, in the order of the lines.
     pub log: Vec<u64>,
+    /// What each of them asks for.
+    pub payloads: BTreeMap<u64, Value>,
     /// The index of LastApplied.
     pub applied: Option<u64>,
     pub sequence: u64,
@@ -51,7 +53,11 @@ impl Export {
             "Committed" => self.committed = record["index"].as_u64(),
             "Purged" => self.purged = record["index"].as_u64(),
             "Vote" => {}
-            "LogEntry" => self.log.push(number(&record["log_id"]["index"])),
+            "LogEntry" => {
+                let index = number(&record["log_id"]["index"]);
+                self.log.push(index);
+                self.payloads.insert(index, record["payload"].clone());
+            }
             "Sequences" => self.sequence = number(value),
             "StateMachineMeta" if key == "LastApplied" => self.applied = Some(number(&value["LogId"]["index"])),
             "StateMachineMeta" => assert_eq!(key, "LastMembership"),

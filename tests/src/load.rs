@@ -110,6 +110,16 @@ fn action(draw: &mut StdRng, recorder: &Recorder, seen: u64) -> Action {
 }
 
 impl Running {
+    /// Where the clients take down what they were told.
+    pub fn recorder(&self) -> Arc<Recorder> {
+        self.recorder.clone()
+    }
+
+    /// The keys that the clients write to.
+    pub fn keys(&self) -> Vec<String> {
+        (0..self.load.keys).map(|key| self.load.key(key)).collect()
+    }
+
     /// How many writes were acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         self.recorder.acknowledged()
@@ -232,6 +242,7 @@ fn record(value: &Value) -> Option<Record> {
     Some(Record { seq: value["seq"].as_u64().expect("a seq"), value: number(&data) })
 }
 
-fn number(data: &[u8]) -> u64 {
+/// The number that a client of a load wrote.
+pub fn number(data: &[u8]) -> u64 {
     std::str::from_utf8(data).ok().and_then(|text| text.parse().ok()).expect("a value that a client of this load wrote")
 }

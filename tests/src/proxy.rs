@@ -25,7 +25,7 @@ use crate::sockets;
 
 /// How much of one direction is under way at a time.
 const CHUNKS: usize = 64;
-const CHUNK: usize = 16 * 1024;
+pub const CHUNK: usize = 16 * 1024;
 
 /// What becomes of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -34,6 +34,8 @@ pub enum Link {
     Open,
     /// Every byte arrives this much later.
     Delayed(Duration),
+    /// Every connection passes on one [`CHUNK`] in this time.
+    Slow(Duration),
     /// Connections break, and new ones break at once.
     Refused,
     /// Nothing gets through and nothing breaks, as when packets are dropped; what was sent arrives after the cut.
@@ -161,10 +163,12 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, between: (u64, u6
     let reading = async move {
         let mut buffer = vec![0; CHUNK];
         while let Ok(len @ 1..) = from.read(&mut buffer).await {
-            let delay = match link(&at_read.borrow(), between) {
-                Link::Delayed(delay) => delay,
-                Link::Open | Link::Refused | Link::Silent => Duration::ZERO,
+            let (delay, pace) = match link(&at_read.borrow(), between) {
+                Link::Delayed(delay) => (delay, Duration::ZERO),
+                Link::Slow(chunk) => (Duration::ZERO, chunk * len as u32 / CHUNK as u32),
+                Link::Open | Link::Refused | Link::Silent => (Duration::ZERO, Duration::ZERO),
             };
+            sleep(pace).await;
             if sender.send((Instant::now() + delay, buffer[..len].to_vec())).await.is_err() {
                 return;
             }

@@ -42,12 +42,12 @@ impl Ran {
 }
 
 /// The arguments of a command line.
-pub fn args<const N: usize>(args: [&dyn AsRef<OsStr>; N]) -> Vec<OsString> {
+pub fn args<const N: usize>(args: [&(dyn AsRef<OsStr> + Sync); N]) -> Vec<OsString> {
     args.iter().map(|arg| arg.as_ref().to_owned()).collect()
 }
 
 /// Runs the tool to its end, with nothing on standard input.
-pub async fn metactl<const N: usize>(args: [&dyn AsRef<OsStr>; N]) -> Ran {
+pub async fn metactl<const N: usize>(args: [&(dyn AsRef<OsStr> + Sync); N]) -> Ran {
     run(&binaries::tool(), &self::args(args)).await
 }
 
@@ -62,7 +62,7 @@ pub async fn export_folder(raft_dir: &Path) -> String {
 }
 
 /// Runs the tool with `input` on its standard input.
-pub async fn metactl_reading<const N: usize>(input: &str, args: [&dyn AsRef<OsStr>; N]) -> Ran {
+pub async fn metactl_reading<const N: usize>(input: &str, args: [&(dyn AsRef<OsStr> + Sync); N]) -> Ran {
     let mut child = command(&binaries::tool(), &self::args(args)).stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
@@ -81,7 +81,7 @@ pub async fn run(program: &Path, args: &[OsString]) -> Ran {
 }
 
 /// Starts the tool, with its standard input open, and killed on drop.
-pub fn start_metactl<const N: usize>(args: [&dyn AsRef<OsStr>; N]) -> Child {
+pub fn start_metactl<const N: usize>(args: [&(dyn AsRef<OsStr> + Sync); N]) -> Child {
     command(&binaries::tool(), &self::args(args)).stdin(Stdio::piped()).spawn().unwrap()
 }
 
@@ -104,7 +104,7 @@ pub async fn ended(child: Child) -> Ran {
 }
 
 /// Runs the tool, and gives the most memory that was resident at a time, in bytes.
-pub async fn metactl_measured<const N: usize>(args: [&dyn AsRef<OsStr>; N]) -> (Ran, u64) {
+pub async fn metactl_measured<const N: usize>(args: [&(dyn AsRef<OsStr> + Sync); N]) -> (Ran, u64) {
     let child = command(&binaries::tool(), &self::args(args)).spawn().unwrap();
     let status = PathBuf::from(format!("/proc/{}/status", child.id().unwrap()));
     let sampler = tokio::spawn(async move {

@@ -103,7 +103,8 @@ async fn a_backup_is_not_written_into_the_store_it_is_made_of() {
     import(&raft_dir, &fixtures::path("v004.ndjson")).await;
     let before = folder::files(&raft_dir);
     for name in ["CURRENT", "backup.ndjson", "gen-000001/backup.ndjson"] {
-        let line: [&dyn AsRef<std::ffi::OsStr>; 4] = [&"export", &"--raft-dir", &raft_dir, &raft_dir.join(name)];
+        let line: [&(dyn AsRef<std::ffi::OsStr> + Sync); 4] =
+            [&"export", &"--raft-dir", &raft_dir, &raft_dir.join(name)];
         let said = metactl(line).await.expect(1).stderr;
         assert!(said.contains("is inside the store in"), "{said}");
     }

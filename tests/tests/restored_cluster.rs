@@ -57,7 +57,7 @@ async fn cluster_id(cluster: &Cluster, id: u64) -> String {
     let folder = tempfile::tempdir().unwrap();
     let (address, file) = (cluster.member(id).grpc_address(), folder.path().join("export"));
     let line = [
-        &"export" as &dyn AsRef<OsStr>,
+        &"export" as &(dyn AsRef<OsStr> + Sync),
         &"--json",
         &"--consistency",
         &"local",

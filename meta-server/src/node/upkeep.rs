@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use backup_plugin::record::Node;
+use backup_plugin::record::{self, Node};
 use openraft::{Instant as _, async_runtime::WatchReceiver};
 use tokio::{
     task::spawn_blocking,
@@ -37,6 +37,7 @@ pub(super) struct Upkeep {
     /// The last entry that was looked up to purge up to it: while exports refuse that, it is not read again.
     purge_target: Option<LogId>,
     log_growth: LogMeter,
+    since_base: SinceBase,
     /// Since when this node leads.
     leads_since: Option<Instant>,
     compactions: Backoff,
@@ -51,6 +52,7 @@ impl Upkeep {
             log_to_keep,
             purge_target: None,
             log_growth: LogMeter::default(),
+            since_base: SinceBase::at_start(node),
             leads_since: None,
             compactions: Backoff::default(),
         };
@@ -73,7 +75,8 @@ impl Upkeep {
             self.registration.keep(&node).await;
             forget_removed(&node).await;
             forget_first_election(&node).await;
-            if node.store.state.compaction_due() && self.compactions.due(Instant::now()) {
+            let log_bytes = self.since_base.log_bytes(&node);
+            if node.store.state.compaction_due(log_bytes) && self.compactions.due(Instant::now()) {
                 self.compact(&node).await;
             }
             if raft_knows_an_older_base(&node) {
@@ -88,7 +91,10 @@ impl Upkeep {
     /// Not left to Raft, which stops the node when a build fails: a full disk costs nothing but memory here.
     async fn compact(&mut self, node: &MetaNode) {
         match node.compact().await {
-            Ok(()) => self.compactions = Backoff::default(),
+            Ok(()) => {
+                self.compactions = Backoff::default();
+                self.since_base = SinceBase::now(node);
+            }
             Err(error) => {
                 let wait = self.compactions.failed(Instant::now());
                 let (raft_dir, again_in_s) = (node.store.raft_dir().display(), wait.as_secs());
@@ -162,6 +168,38 @@ async fn forget_first_election(node: &MetaNode) {
     }
     if let Err(error) = node.store.log.update_state(|state| state.elect_on_open = false).await {
         tracing::error!(%error, "cannot write to the log that the new cluster was led");
+    }
+}
+
+/// How much the log grew since its base was made. Who writes the same keys again and again makes the log grow, and nothing else.
+struct SinceBase {
+    base: Option<record::LogId>,
+    /// The bytes that were appended until then, and those that were there before any were.
+    appended: u64,
+    before: u64,
+}
+
+impl SinceBase {
+    /// All that lies in the log's files when the node starts is counted: it may have come after the base.
+    fn at_start(node: &MetaNode) -> Self {
+        let before = node.store.log.stats().map_or(0, |stats| stats.disk_bytes);
+        Self { before, ..Self::now(node) }
+    }
+
+    fn now(node: &MetaNode) -> Self {
+        let (_, appended) = node.store.log.growth();
+        Self { base: node.view().base().last_applied(), appended, before: 0 }
+    }
+
+    fn log_bytes(&mut self, node: &MetaNode) -> u64 {
+        let now = Self::now(node);
+        let bytes = self.before + now.appended - self.appended;
+        if now.base != self.base {
+            // Made by somebody else's order, or received.
+            *self = now;
+            return 0;
+        }
+        bytes
     }
 }
 

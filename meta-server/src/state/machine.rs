@@ -114,11 +114,13 @@ impl StateMachine {
         applied
     }
 
-    /// Whether the overlay has grown enough to be worth a new base.
-    pub fn compaction_due(&self) -> bool {
+    /// Whether the overlay, or the log since the base, has grown enough to be worth a new base.
+    pub fn compaction_due(&self, log_bytes: u64) -> bool {
         let view = self.view();
-        let base = usize::try_from(view.base().disk_bytes()).unwrap_or(usize::MAX);
-        view.overlay_bytes() > self.shared.options.compact_above.max(base / 10)
+        let base_bytes = view.base().disk_bytes();
+        let (base, above) = (usize::try_from(base_bytes).unwrap_or(usize::MAX), self.shared.options.compact_above);
+        let log_limit = base_bytes.max(2 * above as u64);
+        view.overlay_bytes() > above.max(base / 10) || log_bytes > log_limit
     }
 
     /// Builds a base of the state as it is now, makes it the live one, and returns a view of just that. Writes and reads go on

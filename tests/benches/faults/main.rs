@@ -1,12 +1,16 @@
-//! Long runs of what the tests do in short: every way to restore, where the tests take so many that any two choices meet.
+//! Long runs of what the tests do in short: every way to restore, where the tests take so many that any two choices meet; nodes
+//! and links that fail in random order; writes without end.
 //!
-//! `cargo bench -p integration-tests --bench faults -- matrix`; without a command it does nothing. A broken promise ends it
-//! with a panic.
+//! `cargo bench -p integration-tests --bench faults -- matrix`, `faults` or `growth`; without a command it does nothing. A broken
+//! promise ends it with a panic or a violation, and never with exit code 0.
 
 // What it prints is what it is for.
 #![allow(clippy::print_stdout)]
 
-use std::time::Instant;
+mod faults;
+mod growth;
+
+use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,19 +37,28 @@ struct Args {
 enum Command {
     /// Restore backups from everywhere into clusters of every size and list
     Matrix,
+    /// Kill, freeze, restart and cut off nodes of a cluster under load, in random order
+    Faults(faults::Faults),
+    /// Write again and again, and watch disk and memory
+    Growth(growth::Watch),
 }
 
-fn main() -> Result<()> {
-    match Args::parse().command {
-        Some(Command::Matrix) => Runtime::new()?.block_on(matrix()),
-        None => println!("nothing to do: say what, as in -- matrix"),
-    }
-    Ok(())
-}
-
-async fn matrix() {
+fn main() -> Result<ExitCode> {
+    let Some(command) = Args::parse().command else {
+        println!("nothing to do: say what, as in -- matrix");
+        return Ok(ExitCode::SUCCESS);
+    };
     // A program that was not built is told of before anything is done.
     let _ = (binaries::server(), binaries::tool());
+    let runtime = Runtime::new()?;
+    Ok(match command {
+        Command::Matrix => runtime.block_on(matrix()),
+        Command::Faults(faults) => runtime.block_on(faults.run()),
+        Command::Growth(watch) => runtime.block_on(watch.run()),
+    })
+}
+
+async fn matrix() -> ExitCode {
     let began = Instant::now();
     let backups = Backups::take().await;
     let cases = Case::all();
@@ -54,4 +67,5 @@ async fn matrix() {
         println!("{:2}/{} {case}: {took}", n + 1, cases.len());
     }
     println!("{} cases in {:.0} s", cases.len(), began.elapsed().as_secs_f64());
+    ExitCode::SUCCESS
 }

@@ -55,7 +55,10 @@ impl Peer {
         let mut client = self.client(self.lane).map_err(StreamingError::Unreachable)?;
         let reply = tokio::select! {
             reply = client.install_snapshot(chunks) => reply,
-            stalled = sending.stalled(idle, SETTLE) => return Err(failed(&stalled)),
+            stalled = sending.stalled(idle, SETTLE) => {
+                tracing::warn!(error = %stalled, to = self.target, "giving up a snapshot that is on its way, trying again");
+                return Err(failed(&stalled));
+            }
             closed = cancelled => return Err(StreamingError::Closed(closed)),
         };
         let reply = self.guard.hear(self.target, reply).await.map_err(|status| failed(&status))?.into_inner();
