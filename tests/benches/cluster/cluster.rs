@@ -19,12 +19,11 @@ pub struct Cluster {
 impl Cluster {
     /// Starts a new cluster with its stores in `dir`, and waits until all its nodes are voters.
     pub async fn start(dir: &Path, nodes: u64) -> Result<Cluster> {
-        let first = Settings { more: listen(), ..Settings::single(&dir.join("node-1")) };
-        let join = format!("127.0.0.1:{}", first.raft_port);
+        let first = Settings::single(&dir.join("node-1"));
+        let join = format!("{}:{}", first.raft_advertise_host, first.raft_port);
         let mut servers = vec![Server::start_leading(first).await];
         for id in 2..=nodes {
-            let mut more = listen();
-            more.extend(["--join".into(), join.clone().into()]);
+            let more = vec!["--join".into(), join.clone().into()];
             let settings = Settings { id: Some(id), more, ..Settings::of(&dir.join(format!("node-{id}"))) };
             servers.push(Server::start(settings).await);
         }
@@ -48,8 +47,4 @@ impl Cluster {
             server.stop(Signal::TERM).await;
         }
     }
-}
-
-fn listen() -> Vec<std::ffi::OsString> {
-    vec!["--raft-listen-host".into(), "127.0.0.1".into()]
 }
