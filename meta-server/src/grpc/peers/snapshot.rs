@@ -29,6 +29,10 @@ pub async fn install(
         tracing::warn!(%error, leader = %vote, "a snapshot was not received, the state stays as it was");
     })?;
     let last = snapshot.meta.last_log_id;
+    // Raft takes this for granted, and would stop the node.
+    if last.is_some_and(|last| last.leader_id > vote.leader_id) {
+        return Err(Status::invalid_argument(format!("a snapshot of a later term than its sender leads in, {vote}")));
+    }
     let installed = node.raft().install_full_snapshot(vote, snapshot).await;
     let response = installed.map_err(|fatal| Status::unavailable(format!("the node has stopped: {fatal}")))?;
     if let Some(last) = last {
