@@ -119,15 +119,16 @@ impl BackupView for OfflineBackup {
     }
 }
 
-/// The id of the node in a stopped node's folder; `None`: it has none.
-pub fn node_id(raft_dir: &Path) -> Result<Option<u64>, StoreError> {
+/// The ids of the node, and of its cluster, in a stopped node's folder; `None`: it has none.
+pub fn ids(raft_dir: &Path) -> Result<Option<(u64, Option<String>)>, StoreError> {
     let dir = RaftDir::lock_to_read(raft_dir)?;
     let Some(generation) = dir.current() else { return Ok(None) };
     let copy = PrivateCopy::create()?;
     let log_dir = log_folder(&generation);
     copy_folder(&log_dir, &log_folder(copy.path()), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
     let log = open_log(copy.path()).map_err(|err| damaged(&err, copy.path(), &generation))?;
-    Ok(log.state().node_id)
+    let state = log.state();
+    Ok(state.node_id.map(|node_id| (node_id, state.cluster_id)))
 }
 
 /// A folder for what an engine writes to recover. It goes with this; one that a killed export left, with the next export.

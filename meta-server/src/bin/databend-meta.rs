@@ -19,7 +19,10 @@ use meta_server::{
         import::{self, Again, ImportArgs},
     },
     logging,
-    node::{Left, leave},
+    node::{
+        Left,
+        leave::{self, Leaver},
+    },
     server::Server,
 };
 use tokio::{
@@ -95,12 +98,13 @@ fn run(cli: Cli) -> anyhow::Result<()> {
 
 /// Has a member removed instead of serving.
 fn remove_member(leave: &Leave, config: &RaftConfig) -> anyhow::Result<()> {
-    let id = match leave.id {
-        Some(id) => id,
-        None => leave::stored_id(&config.raft_dir)?,
+    let leaver = match leave.id {
+        Some(id) => Leaver { id, cluster_id: config.cluster_id.clone() },
+        None => leave::stored(&config.raft_dir)?,
     };
+    let id = leaver.id;
     let runtime = Runtime::new().context("cannot start the threads of the program")?;
-    let told = match runtime.block_on(leave::leave(&leave.via, id, config.wait_leader_timeout))? {
+    let told = match runtime.block_on(leave::leave(&leave.via, &leaver, config.wait_leader_timeout))? {
         Left::Removed => format!("removed node {id} from the cluster"),
         Left::Unknown => format!("node {id} is not a member of the cluster: there is nothing to do"),
     };

@@ -63,6 +63,11 @@ impl RaftConfig {
                     .into(),
             ));
         }
+        if leave.is_some() && (single || !join.is_empty()) {
+            return Err(ConfigError::Contradiction(
+                "leave_via has a member removed and does not serve: it goes with neither single nor join".into(),
+            ));
+        }
         let raft_api_port = settings.raft_api_port.unwrap_or(28004);
         if raft_api_port == 0 {
             return Err(ConfigError::invalid(

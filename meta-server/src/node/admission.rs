@@ -19,6 +19,8 @@ pub struct Applicant {
     pub role: Role,
     /// Its log is empty: it has never acknowledged anything.
     pub fresh: bool,
+    /// What it has applied names it as a member.
+    pub was_member: bool,
 }
 
 /// What comes before an applicant becomes a learner.
@@ -153,7 +155,7 @@ mod tests {
     }
 
     fn applicant(id: u64, incarnation: u64, port: u16, fresh: bool) -> Applicant {
-        Applicant { id, incarnation, node: node(port), role: Role::Voter, fresh }
+        Applicant { id, incarnation, node: node(port), role: Role::Voter, fresh, was_member: false }
     }
 
     #[test]

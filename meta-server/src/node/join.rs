@@ -120,6 +120,7 @@ impl Joining {
             learner: self.role == Role::Learner,
             fresh: log.last_log_id().is_none() && node.view().last_applied().is_none(),
             addresses_only: false,
+            was_member: node.view().last_membership().membership.nodes.contains_key(&node.id),
         };
         async move { join(&address, request).await }
     }

@@ -41,7 +41,13 @@ impl fmt::Display for Leadership {
                 write!(f, "node {node_id} does not lead: node {leader} does, as far as it knows")
             }
             _ => {
-                write!(f, "no leader: node {node_id} is {state:?} in term {term}, voters ")?;
+                match state {
+                    ServerState::Leader => {
+                        write!(f, "node {node_id} leads in term {term}, but does not reach a majority of")?
+                    }
+                    _ => write!(f, "no leader: node {node_id} is {state:?} in term {term},")?,
+                }
+                write!(f, " voters ")?;
                 for (n, voter) in voters.iter().enumerate() {
                     write!(f, "{}{voter}", if n == 0 { "" } else { ", " })?;
                 }

@@ -34,19 +34,29 @@ pub enum LeaveError {
     NoAnswer { id: u64, within: Duration, answers: Answers },
 }
 
-/// The id of the node in a folder that nothing runs on. Changes nothing there.
-pub fn stored_id(raft_dir: &Path) -> Result<u64, LeaveError> {
+/// Who is to leave which cluster.
+#[derive(Debug, Clone)]
+pub struct Leaver {
+    pub id: u64,
+    /// `None`: the one that is asked.
+    pub cluster_id: Option<String>,
+}
+
+/// The node in a folder that nothing runs on. Changes nothing there.
+pub fn stored(raft_dir: &Path) -> Result<Leaver, LeaveError> {
     let unreadable = |error| LeaveError::Unreadable(Box::new(error));
     let nobody = || LeaveError::Whom { raft_dir: raft_dir.display().to_string() };
     RaftDir::peek(raft_dir).map_err(unreadable)?.ok_or_else(nobody)?;
-    offline::node_id(raft_dir).map_err(unreadable)?.ok_or_else(nobody)
+    let (id, cluster_id) = offline::ids(raft_dir).map_err(unreadable)?.ok_or_else(nobody)?;
+    Ok(Leaver { id, cluster_id })
 }
 
-/// Asks the members at `via` to remove node `id`, until one has, for as long as `within`.
-pub async fn leave(via: &[Endpoint], id: u64, within: Duration) -> Result<Left, LeaveError> {
+/// Asks the members at `via` to remove a node, until one has, for as long as `within`.
+pub async fn leave(via: &[Endpoint], leaver: &Leaver, within: Duration) -> Result<Left, LeaveError> {
+    let id = leaver.id;
     let end = Instant::now() + within;
     loop {
-        match seek::seek(via.iter().map(ToString::to_string), |address| ask(address, id)).await {
+        match seek::seek(via.iter().map(ToString::to_string), |address| ask(address, leaver.clone())).await {
             Ok((_, left)) => return Ok(left),
             Err(InVain::Refused { address, reason }) => return Err(LeaveError::Refused { id, address, reason }),
             Err(InVain::Nobody(answers)) if Instant::now() >= end => {
@@ -57,9 +67,9 @@ pub async fn leave(via: &[Endpoint], id: u64, within: Duration) -> Result<Left, 
     }
 }
 
-async fn ask(address: String, id: u64) -> Said<Left> {
+async fn ask(address: String, leaver: Leaver) -> Said<Left> {
     use pb::leave_reply::Result::{Done, NotLeader, Unknown};
-    let request = pb::LeaveRequest { cluster_id: String::new(), node_id: id };
+    let request = pb::LeaveRequest { cluster_id: leaver.cluster_id.unwrap_or_default(), node_id: leaver.id };
     match seek::call(&address, |mut client| async move { client.leave(request).await }).await {
         Err(said) => said,
         Ok(reply) => match reply.result {

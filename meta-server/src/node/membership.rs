@@ -119,7 +119,7 @@ impl MetaNode {
             if has_addresses {
                 node.propose(Command::RemoveNode { node_id: id }).await?;
             }
-            node.guard.forget(id).await?;
+            node.guard.expel(id).await?;
             tracing::info!(node = id, "removed a member");
             Ok(Left::Removed)
         })
@@ -205,6 +205,10 @@ impl MetaNode {
         let view = self.view();
         let Applicant { id, incarnation, .. } = applicant;
         let on_record = self.guard.incarnation_of(id);
+        let removed = applicant.was_member || self.guard.has_expelled(id, incarnation);
+        if removed && self.metrics().membership_config.membership().get_node(&id).is_none() {
+            return Err(MembershipRefusal::NotMember(id).into());
+        }
         if admission::judge(&applicant, self.id, view.nodes(), &self.metrics(), on_record)? == Verdict::RemoveFirst {
             tracing::warn!(node = id, "a member that was wiped joins anew: what it was is removed");
             self.remove(id).await?;

@@ -102,6 +102,7 @@ impl Registration {
             learner: false,
             fresh: false,
             addresses_only: true,
+            was_member: true,
         };
         match seek::seek(addresses, |address| tell(address, request.clone())).await {
             Ok((member, ())) => tracing::info!(member, node = ?self.own, "registered the addresses of this node"),

@@ -28,7 +28,14 @@ pub async fn join(node: &Arc<MetaNode>, request: pb::JoinRequest) -> Result<pb::
     } else {
         node.guard().check_applicant(id, &caller.cluster_id)?;
         let role = if request.learner { Role::Learner } else { Role::Voter };
-        let applicant = Applicant { id, incarnation: caller.incarnation, node: address, role, fresh: request.fresh };
+        let applicant = Applicant {
+            id,
+            incarnation: caller.incarnation,
+            node: address,
+            role,
+            fresh: request.fresh,
+            was_member: request.was_member,
+        };
         let joined = if request.addresses_only {
             node.relocate(applicant).await.map(|()| Joined::Done)
         } else {

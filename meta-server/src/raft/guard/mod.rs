@@ -20,7 +20,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     io,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -59,6 +59,8 @@ struct Inner {
     metrics: OnceLock<WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>>,
     /// What was said before, of whom.
     told: Mutex<BTreeSet<(u64, String)>>,
+    /// Whom this node has removed from the cluster, as a leader, with their incarnations.
+    expelled: Mutex<BTreeSet<(u64, u64)>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -90,6 +92,7 @@ impl Guard {
             since: Mutex::default(),
             metrics: OnceLock::new(),
             told: Mutex::default(),
+            expelled: Mutex::default(),
             refused: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -238,6 +241,23 @@ impl Guard {
             Ok(()) => refusal.into(),
             Err(error) => GuardError::Record(error),
         }
+    }
+
+    /// Forgets one that this node, as a leader, has removed from the cluster; it does not come back in the same life.
+    pub async fn expel(&self, peer: u64) -> io::Result<()> {
+        if let Some(incarnation) = self.incarnation_of(peer) {
+            self.expelled().insert((peer, incarnation));
+        }
+        self.forget(peer).await
+    }
+
+    /// Whether this node has removed that one, in this life of it, from the cluster.
+    pub fn has_expelled(&self, peer: u64, incarnation: u64) -> bool {
+        self.expelled().contains(&(peer, incarnation))
+    }
+
+    fn expelled(&self) -> MutexGuard<'_, BTreeSet<(u64, u64)>> {
+        self.inner.expelled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets one that was removed from the cluster: what comes back under that id is another node.
