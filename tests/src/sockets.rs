@@ -9,12 +9,10 @@ use std::{
 /// The inode of the socket at the other end of a connection that was accepted at `local` from `peer`.
 pub fn inode_of_peer(peer: SocketAddr, local: SocketAddr) -> Option<u64> {
     let (SocketAddr::V4(peer), SocketAddr::V4(local)) = (peer, local) else { return None };
-    let (peer, local) = (in_table(peer), in_table(local));
     let table = fs::read_to_string("/proc/net/tcp").ok()?;
-    table.lines().skip(1).find_map(|line| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        (fields.get(1..3)? == [peer.as_str(), local.as_str()]).then(|| fields.get(9)?.parse().ok())?
-    })
+    // The table may be long, and this is asked for every connection.
+    let from = table.find(&format!(": {} {} ", in_table(peer), in_table(local)))?;
+    table[from..].lines().next()?.split_ascii_whitespace().nth(9)?.parse().ok()
 }
 
 /// Whether the process holds the socket.

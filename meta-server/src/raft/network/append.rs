@@ -20,7 +20,7 @@ use openraft::{
 };
 use tonic::Streaming;
 
-use super::{Peer, acknowledged::Acknowledged, reach::Reach, unreachable};
+use super::{Lane, Peer, acknowledged::Acknowledged, reach::Reach, unreachable};
 use crate::raft::{
     guard::Guard,
     types::{TypeConfig, Vote},
@@ -32,6 +32,9 @@ type Answer = Result<StreamAppendResult<TypeConfig>, RpcError>;
 
 /// How long an answer may be overdue: the disk of a follower may be slow, and its process may hang.
 const OVERDUE: Duration = Duration::from_secs(5);
+/// How long a stream of entries may take to be opened, where the heartbeat does not allow for more: a busy follower, or one that is far
+/// away, would never get any.
+const OPENING: Duration = Duration::from_secs(1);
 
 /// What the two directions of one stream share.
 #[derive(Default)]
@@ -63,7 +66,9 @@ impl Peer {
             let replies = self.guard.hear(self.target, replies).await.map_err(|status| unreachable(&status))?;
             Ok(replies.into_inner())
         };
-        let replies = self.within(RPCTypes::AppendEntries, &option, opened).await;
+        // A heartbeat that is late is of no use. Entries are: a member that is slow is not to be begun with again and again.
+        let patience = if self.lane == Lane::Replication { OPENING } else { Duration::ZERO };
+        let replies = self.within(RPCTypes::AppendEntries, option.soft_ttl().max(patience), opened).await;
         let replies = replies.inspect_err(|error| self.reach.failed(self.target, error))?;
         let reach = self.reach.clone();
         let start = Answers {

@@ -7,7 +7,7 @@ mod channels;
 mod reach;
 mod snapshot;
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use futures::Stream;
 use meta_proto::raft as pb;
@@ -91,14 +91,13 @@ impl Peer {
         self.channels.client(self.target, lane).map_err(|error| unreachable(&error))
     }
 
-    /// Waits for an answer for as long as openraft would.
+    /// Waits for an answer for as long as `timeout`; openraft itself would for its soft limit.
     async fn within<T>(
         &self,
         action: RPCTypes,
-        option: &RPCOption,
+        timeout: Duration,
         answer: impl Future<Output = Result<T, Unreachable<TypeConfig>>>,
     ) -> Result<T, RPCError<TypeConfig>> {
-        let timeout = option.soft_ttl();
         let late = Timeout { action, id: self.guard.node_id(), target: self.target, timeout };
         match tokio::time::timeout(timeout, answer).await {
             Ok(answer) => answer.map_err(RPCError::Unreachable),
@@ -125,7 +124,7 @@ impl Peer {
             }
             Ok(response)
         };
-        self.within(RPCTypes::Vote, &option, answer).await
+        self.within(RPCTypes::Vote, option.soft_ttl(), answer).await
     }
 }
 
@@ -198,7 +197,7 @@ impl RaftNetworkV2<TypeConfig> for Peer {
             self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| unreachable(&error))?;
             Ok(reply.refused)
         };
-        let refused = self.within(RPCTypes::TransferLeader, &option, answer).await?;
+        let refused = self.within(RPCTypes::TransferLeader, option.soft_ttl(), answer).await?;
         Ok(match refused {
             None => Ok(()),
             Some(reason) => {
