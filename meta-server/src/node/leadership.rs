@@ -41,13 +41,11 @@ impl fmt::Display for Leadership {
                 write!(f, "node {node_id} does not lead: node {leader} does, as far as it knows")
             }
             _ => {
-                match state {
-                    ServerState::Leader => {
-                        write!(f, "node {node_id} leads in term {term}, but does not reach a majority of")?
-                    }
-                    _ => write!(f, "no leader: node {node_id} is {state:?} in term {term},")?,
+                if *state == ServerState::Leader {
+                    write!(f, "node {node_id} leads in term {term}, but does not reach a majority of voters ")?;
+                } else {
+                    write!(f, "no leader: node {node_id} is {state:?} in term {term}, voters ")?;
                 }
-                write!(f, " voters ")?;
                 for (n, voter) in voters.iter().enumerate() {
                     write!(f, "{}{voter}", if n == 0 { "" } else { ", " })?;
                 }
