@@ -40,7 +40,13 @@ impl Default for Network {
     }
 }
 
-/// A port of `host` that nobody listened on a moment ago. Outgoing connections do not take it: they come from 127.0.0.1.
+/// A port of `host` that nobody listened on a moment ago, and that no outgoing connection is given: those are numbered from
+/// 32768 on.
 pub fn free_port(host: &str) -> u16 {
-    TcpListener::bind((host, 0)).and_then(|listener| listener.local_addr()).unwrap().port()
+    loop {
+        let port = rand::random_range(10_000..32_000);
+        if TcpListener::bind((host, port)).is_ok() {
+            return port;
+        }
+    }
 }

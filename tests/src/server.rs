@@ -4,7 +4,6 @@
 use std::{
     ffi::OsString,
     fs::{self, File},
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     thread,
@@ -22,7 +21,7 @@ use tokio::{
 use crate::{
     admin, binaries,
     client::Client,
-    denied,
+    denied, loopback,
     tool::{self, Ran},
     wait::{self, DEADLINE},
 };
@@ -287,5 +286,5 @@ async fn address(stdout: &mut Lines<BufReader<ChildStdout>>, name: &str) -> Opti
 
 /// A port that nobody listened on a moment ago, for an address that is written down and not listened on.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
+    loopback::free_port("127.0.0.1")
 }
