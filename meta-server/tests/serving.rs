@@ -1,6 +1,6 @@
 //! A server in this process, spoken to as clients do: over gRPC and HTTP, on ports of its own.
 
-use std::{fs, net::TcpListener, path::Path, time::Duration};
+use std::{fs, io, net::TcpListener, path::Path, time::Duration};
 
 use backup_plugin::record::LogId;
 use meta_proto::pb::{
@@ -226,11 +226,13 @@ async fn a_node_that_cannot_compact_says_so_and_serves_on() {
     let mut settings = settings(dir.path());
     settings.raft_config.compact_above = Some(1000);
     let server = start(settings).await;
-    // No base can be built where something else lies.
-    let in_the_way: Vec<_> = (2..60).map(|n| dir.path().join(format!("gen-000001/base-{n:06}"))).collect();
-    for path in &in_the_way {
-        fs::write(path, "in the way").unwrap();
-    }
+    // No base can be built where something else lies. The node may have built one by itself already.
+    let mut in_the_way: Vec<_> = (2..60).map(|n| dir.path().join(format!("gen-000001/base-{n:06}"))).collect();
+    in_the_way.retain(|path| match fs::File::create_new(path) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => panic!("{}: {error}", path.display()),
+    });
     let mut client = Client::login(&server, "root", "any").await.unwrap();
     client.upsert("k0", &[7; 2000]).await;
     let (head, body) = http(&server, "/v1/ctrl/trigger_snapshot").await;
