@@ -7,7 +7,7 @@ use serde::{
     de::{self, IgnoredAny, SeqAccess, Visitor},
 };
 
-use super::{SEQUENCE_KEY, tree::Tree};
+use super::{SEQUENCE_KEY, kv, tree::Tree};
 use crate::record::{
     DATA_VERSION, Header, KvMeta, LogEntry, LogId, Node, Record, SeqV, StateRecord, StoredMembership, Vote,
 };
@@ -46,6 +46,14 @@ impl From<serde_json::Error> for DecodeError {
 ///
 /// Unknown fields are passed over; an unknown tree, kind or key is an error that names it.
 pub fn decode(line: &str) -> Result<Record, DecodeError> {
+    match kv::read(line) {
+        Some(record) => Ok(Record::State(record)),
+        None => decode_any(line),
+    }
+}
+
+/// Reads any line, as the general JSON reader does.
+pub(super) fn decode_any(line: &str) -> Result<Record, DecodeError> {
     match serde_json::from_str(line)? {
         Line::Header(HeaderLine::DataHeader(header)) => decode_header(header).map(Record::Header),
         Line::RaftLog(record) => Ok(match record {

@@ -1,10 +1,9 @@
 //! One record into one line of text, in the field order of the format: what today's writers write, byte for byte.
 
 use serde::Serialize;
-use serde_json::Serializer;
 
-use super::{SEQUENCE_KEY, bytes::Compact};
-use crate::record::{LogEntry, LogId, Node, Record, SeqV, StateRecord, StoredMembership, Vote};
+use super::{SEQUENCE_KEY, kv};
+use crate::record::{LogEntry, LogId, Node, Record, StateRecord, StoredMembership, Vote};
 
 /// Appends one line to `out`, without a newline.
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
@@ -18,13 +17,13 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
         Record::Committed(log_id) => write(out, RAFT_LOG, &LogLine::Committed(log_id)),
         Record::Purged(log_id) => write(out, RAFT_LOG, &LogLine::Purged(log_id)),
         Record::LogEntry(entry) => write(out, RAFT_LOG, &LogLine::LogEntry(entry)),
-        Record::State(record) => write(out, "state_machine/0", &state_line(record)),
+        Record::State(record) => encode_state(record, out),
     }
 }
 
-fn state_line(record: &StateRecord) -> StateLine<'_> {
+fn encode_state(record: &StateRecord, out: &mut Vec<u8>) {
     let meta = |key, value| StateLine::StateMachineMeta(KeyValue { key, value });
-    match record {
+    let line = match record {
         StateRecord::Sequence(value) => StateLine::Sequences(KeyValue { key: SEQUENCE_KEY, value: *value }),
         StateRecord::LastApplied(log_id) => meta("LastApplied", MetaValue::LogId(log_id)),
         StateRecord::LastMembership(membership) => meta("LastMembership", MetaValue::Membership(membership)),
@@ -33,15 +32,15 @@ fn state_line(record: &StateRecord) -> StateLine<'_> {
             let value = ExpireValue { seq: *seq, key };
             StateLine::Expire(KeyValue { key: ExpireKey { time_ms: *time_ms, seq: *seq }, value })
         }
-        StateRecord::Kv { key, value } => StateLine::GenericKV(KeyValue { key, value }),
+        StateRecord::Kv { key, value } => return kv::write(key, value, out),
         StateRecord::Ignored => meta("Initialized", MetaValue::Bool(true)),
-    }
+    };
+    write(out, "state_machine/0", &line);
 }
 
 fn write(out: &mut Vec<u8>, tree: &str, record: &impl Serialize) {
     // A Vec takes every byte, and no record has a map key that JSON cannot write: there is nothing left to fail.
-    let mut serializer = Serializer::with_formatter(out, Compact);
-    (tree, record).serialize(&mut serializer).expect("a record is always written");
+    serde_json::to_writer(out, &(tree, record)).expect("a record is always written");
 }
 
 const RAFT_LOG: &str = "raft_log";
@@ -77,7 +76,6 @@ enum StateLine<'a> {
     StateMachineMeta(KeyValue<&'a str, MetaValue<'a>>),
     Nodes(KeyValue<u64, &'a Node>),
     Expire(KeyValue<ExpireKey, ExpireValue<'a>>),
-    GenericKV(KeyValue<&'a str, &'a SeqV>),
 }
 
 #[derive(Serialize)]

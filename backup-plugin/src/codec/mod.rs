@@ -6,6 +6,7 @@
 mod bytes;
 mod decode;
 mod encode;
+mod kv;
 mod tree;
 
 #[cfg(test)]

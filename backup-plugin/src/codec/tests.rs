@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::{collection, option, prelude::*};
 use serde_json::value::RawValue;
 
-use super::{decode, encode};
+use super::{decode, decode::decode_any, encode, kv};
 use crate::record::{
     Endpoint, Header, KvMeta, LeaderId, LogEntry, LogId, Membership, NoAddress, Node, Payload, Record, SeqV,
     StateRecord, StoredMembership, Vote,
@@ -226,5 +226,85 @@ proptest! {
         let text = line(&record);
         prop_assert!(!text.contains('\n'));
         prop_assert_eq!(decode(&text).unwrap(), record);
+    }
+}
+
+/// A key-value line as the general JSON writer writes it.
+fn general_line(key: &str, value: &SeqV) -> String {
+    #[derive(serde::Serialize)]
+    struct KeyValue<'a> {
+        key: &'a str,
+        value: &'a SeqV,
+    }
+    let record = BTreeMap::from([("GenericKV", KeyValue { key, value })]);
+    serde_json::to_string(&("state_machine/0", record)).unwrap()
+}
+
+#[test]
+fn the_keys_of_real_exports_take_the_short_way() {
+    let lines = [REEXPORTED, TAIL, TAIL_APPLIED].into_iter().flat_map(str::lines);
+    let (escaped, plain): (Vec<_>, Vec<_>) =
+        lines.filter(|line| line.contains("GenericKV")).partition(|line| line.contains('\\'));
+    assert!(plain.len() > escaped.len());
+    assert!(escaped.into_iter().all(|text| kv::read(text).is_none()));
+    for text in plain {
+        let record = kv::read(text).map(Record::State).expect(text);
+        assert_eq!(decode_any(text).unwrap(), record);
+    }
+}
+
+#[test]
+fn what_looks_otherwise_takes_the_long_way() {
+    let line =
+        |key: &str, value: &str| format!(r#"["state_machine/0",{{"GenericKV":{{"key":"{key}","value":{value}}}}}]"#);
+    assert!(kv::read(&line("a", r#"{"seq":0,"meta":{},"data":[]}"#)).is_some());
+    for text in [
+        line(r"a\n", r#"{"seq":1,"meta":null,"data":[]}"#),
+        line("a", r#"{"seq":01,"meta":null,"data":[]}"#),
+        line("a", r#"{"seq":18446744073709551616,"meta":null,"data":[]}"#),
+        line("a", r#"{"seq":,"meta":null,"data":[]}"#),
+        line("a", r#"{"seq":1.0,"meta":null,"data":[]}"#),
+        line("a", r#"{"seq":1,"meta":{"expire_at":null},"data":[]}"#),
+        line("a", r#"{"seq":1,"meta":{"expire_at":1,},"data":[]}"#),
+        line("a", r#"{"seq":1,"meta":{"proposed_at_ms":1,"expire_at":1},"data":[]}"#),
+        line("a", r#"{"seq":1,"meta":{,"proposed_at_ms":1},"data":[]}"#),
+        line("a", r#"{"seq":1,"meta":null,"data":[1],"x":[2]}"#),
+        line("a", r#"{"seq":1,"data":[1]}"#),
+        line("a", r#"{"meta":null,"seq":1,"data":[1]}"#),
+        line("a", r#"{"seq":1,"meta":null,"data":[256]}"#),
+        format!("{} ", line("a", r#"{"seq":1,"meta":null,"data":[]}"#)),
+        line("a", r#"{"seq":1,"meta":null,"data":[]}"#).replace("/0", "/1"),
+    ] {
+        assert_eq!(kv::read(&text), None, "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn both_writers_and_both_readers_agree_on_every_key_value_record(key in any::<String>(), value in seq_v()) {
+        let text = general_line(&key, &value);
+        let record = StateRecord::Kv { key: key.clone(), value };
+        prop_assert_eq!(&line(&Record::State(record.clone())), &text);
+        prop_assert_eq!(decode_any(&text).unwrap(), Record::State(record.clone()));
+        let plain = serde_json::to_string(&key).unwrap().len() == key.len() + 2;
+        prop_assert_eq!(kv::read(&text), plain.then_some(record));
+    }
+
+    /// Whatever becomes of a line, the short way reads what the long way reads, or leaves it to the long way.
+    #[test]
+    fn the_short_way_never_disagrees(
+        key in "[a-z/é\"\\\\]{0,6}",
+        value in seq_v(),
+        changes in collection::vec((any::<prop::sample::Index>(), 0..3_usize, "[ -~éx\u{0}0-9,\"\\[\\]{}:.eE+-]{0,2}"), 1..4),
+    ) {
+        let mut text = general_line(&key, &value);
+        for (at, removed, with) in changes {
+            let at = text.floor_char_boundary(at.index(text.len() + 1));
+            let end = text.ceil_char_boundary((at + removed).min(text.len()));
+            text.replace_range(at..end, &with);
+            if let Some(record) = kv::read(&text) {
+                prop_assert_eq!(decode_any(&text).expect(&text), Record::State(record));
+            }
+        }
     }
 }
