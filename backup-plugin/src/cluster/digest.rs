@@ -37,7 +37,14 @@ impl fmt::Debug for ContentDigest {
 ///
 /// A missing meta and an empty one mean the same and digest the same.
 #[derive(Debug, Clone, Default)]
-pub struct ContentHasher(Sha256);
+pub struct ContentHasher {
+    hasher: Sha256,
+    /// Bytes that are still to be hashed: many small pieces cost more than they weigh.
+    pending: Vec<u8>,
+}
+
+/// Bytes that are hashed together.
+const PENDING: usize = 16 * 1024;
 
 impl ContentHasher {
     pub fn new() -> Self {
@@ -47,15 +54,43 @@ impl ContentHasher {
     /// Adds the next record; keys come in byte order.
     pub fn push(&mut self, key: &str, value: &SeqV) {
         let meta = value.meta.unwrap_or_default();
-        bytes(&mut self.0, key.as_bytes());
-        number(&mut self.0, value.seq);
-        optional(&mut self.0, meta.expire_at);
-        optional(&mut self.0, meta.proposed_at_ms);
-        bytes(&mut self.0, &value.data);
+        let out = &mut self.pending;
+        put_number(out, key.len() as u64);
+        out.extend_from_slice(key.as_bytes());
+        put_number(out, value.seq);
+        put_optional(out, meta.expire_at);
+        put_optional(out, meta.proposed_at_ms);
+        put_number(out, value.data.len() as u64);
+        if value.data.len() < PENDING {
+            self.pending.extend_from_slice(&value.data);
+        } else {
+            self.hash_pending();
+            self.hasher.update(&value.data);
+        }
+        if self.pending.len() >= PENDING {
+            self.hash_pending();
+        }
     }
 
-    pub fn finish(self) -> ContentDigest {
-        ContentDigest(self.0.finalize().into())
+    pub fn finish(mut self) -> ContentDigest {
+        self.hash_pending();
+        ContentDigest(self.hasher.finalize().into())
+    }
+
+    fn hash_pending(&mut self) {
+        self.hasher.update(&self.pending);
+        self.pending.clear();
+    }
+}
+
+fn put_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(&number.to_be_bytes());
+}
+
+fn put_optional(out: &mut Vec<u8>, value: Option<u64>) {
+    out.push(value.is_some().into());
+    if let Some(value) = value {
+        put_number(out, value);
     }
 }
 
@@ -70,19 +105,11 @@ pub(super) fn bytes(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-fn optional(hasher: &mut Sha256, value: Option<u64>) {
-    match value {
-        None => hasher.update([0]),
-        Some(value) => {
-            hasher.update([1]);
-            number(hasher, value);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{ContentDigest, ContentHasher};
+    use sha2::{Digest, Sha256};
+
+    use super::{ContentDigest, ContentHasher, PENDING};
     use crate::record::{KvMeta, SeqV};
 
     fn value(seq: u64, meta: Option<KvMeta>, data: &[u8]) -> SeqV {
@@ -133,5 +160,24 @@ mod tests {
         seen.sort_by_key(|digest| digest.0);
         seen.dedup();
         assert_eq!(seen.len(), count);
+    }
+
+    /// However the bytes are gathered, they are the same bytes.
+    #[test]
+    fn values_of_any_size_are_hashed_in_order() {
+        let records: Vec<(String, SeqV)> = [1, PENDING - 1, PENDING, 3, PENDING + 1, 0, 5 * PENDING]
+            .into_iter()
+            .enumerate()
+            .map(|(i, len)| (format!("k{i}"), value(i as u64, None, &vec![i as u8; len])))
+            .collect();
+        let mut hasher = ContentHasher::new();
+        let mut whole = Sha256::new();
+        for (key, value) in &records {
+            hasher.push(key, value);
+            let numbers = [key.len() as u64, value.seq, value.data.len() as u64].map(u64::to_be_bytes);
+            let parts: [&[u8]; 7] = [&numbers[0], key.as_bytes(), &numbers[1], &[0], &[0], &numbers[2], &value.data];
+            parts.iter().for_each(|part| whole.update(part));
+        }
+        assert_eq!(hasher.finish(), ContentDigest(whole.finalize().into()));
     }
 }

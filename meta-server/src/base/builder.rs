@@ -128,9 +128,14 @@ fn write_table(dir: &Path, records: impl Iterator<Item = (String, SeqV)>) -> io:
     let mut ingestion = tree.ingestion().map_err(fail)?;
     let mut hasher = ContentHasher::new();
     let mut expiries: Option<Sorter> = None;
+    let (mut stored_key, mut stored) = (Vec::new(), Vec::new());
     for (key, value) in records {
         hasher.push(&key, &value);
-        ingestion.write(codec::kv_key(&key), codec::encode_value(&value)).map_err(fail)?;
+        stored_key.clear();
+        codec::put_kv_key(&key, &mut stored_key);
+        stored.clear();
+        codec::put_value(&value, &mut stored);
+        ingestion.write(stored_key.as_slice(), stored.as_slice()).map_err(fail)?;
         if let Some(time_ms) = value.expiry_ms() {
             let sorter = match &mut expiries {
                 Some(sorter) => sorter,

@@ -21,9 +21,14 @@ const HAS_PROPOSED_AT: u8 = 4;
 
 pub(super) fn kv_key(key: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(1 + key.len());
+    put_kv_key(key, &mut out);
+    out
+}
+
+/// Appends what [`kv_key`] gives.
+pub(super) fn put_kv_key(key: &str, out: &mut Vec<u8>) {
     out.push(KV);
     out.extend_from_slice(key.as_bytes());
-    out
 }
 
 pub(super) fn decode_kv_key(bytes: &[u8]) -> io::Result<&str> {
@@ -52,19 +57,21 @@ pub(super) fn decode_expire_key(bytes: &[u8]) -> io::Result<ExpireKey> {
 
 pub(crate) fn encode_value(value: &SeqV) -> Vec<u8> {
     let mut out = Vec::with_capacity(25 + value.data.len());
-    out.push(0);
+    put_value(value, &mut out);
+    out
+}
+
+/// Appends what [`encode_value`] gives.
+pub(super) fn put_value(value: &SeqV, out: &mut Vec<u8>) {
+    let numbers = value.meta.map(|meta| [(HAS_EXPIRE_AT, meta.expire_at), (HAS_PROPOSED_AT, meta.proposed_at_ms)]);
+    let present = || numbers.into_iter().flatten().filter_map(|(flag, number)| Some((flag, number?)));
+    let has_meta = if numbers.is_some() { HAS_META } else { 0 };
+    out.push(present().fold(has_meta, |flags, (flag, _)| flags | flag));
     out.extend_from_slice(&value.seq.to_le_bytes());
-    if let Some(meta) = value.meta {
-        out[0] |= HAS_META;
-        for (flag, number) in [(HAS_EXPIRE_AT, meta.expire_at), (HAS_PROPOSED_AT, meta.proposed_at_ms)] {
-            if let Some(number) = number {
-                out[0] |= flag;
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-        }
+    for (_, number) in present() {
+        out.extend_from_slice(&number.to_le_bytes());
     }
     out.extend_from_slice(&value.data);
-    out
 }
 
 pub(crate) fn decode_value(bytes: &[u8]) -> io::Result<SeqV> {
