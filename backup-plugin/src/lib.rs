@@ -5,8 +5,10 @@
 //! - [`export`]: a pinned view as a stream of chunks, or as a file. [`service`]: the gRPC handlers that a host mounts.
 //! - [`provenance`]: what an export has to include, and where it comes from. [`wire`]: the same as messages.
 //! - [`import`]: lines in, checks, a plan, a new generation out.
-//! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text.
+//! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text. [`clock`]:
+//!   moments as text.
 
+pub mod clock;
 pub mod cluster;
 pub mod codec;
 pub mod export;

@@ -5,6 +5,8 @@
 
 use std::{collections::BTreeMap, io};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     cluster::{ContentDigest, Lineage},
     record::{HardState, LogEntry, LogId, Node, StateRecord},
@@ -30,8 +32,9 @@ pub trait RestoreGeneration: Sized {
     /// Ends the feeding. With `replay`, applies every log entry above the state's LastApplied to it.
     fn finish_state(&mut self, replay: bool) -> Result<RestoredState, RestoreError>;
 
-    /// Makes the generation durable and live, in one step and together with its `origin`, then removes the one it replaces.
-    fn commit(self, seed: Seed, origin: Origin) -> Result<(), RestoreError>;
+    /// Makes the generation durable and live, in one step and together with its `source`, then removes the one it replaces, unless
+    /// the host was told to keep that.
+    fn commit(self, seed: Seed, source: Source) -> Result<(), RestoreError>;
 }
 
 /// What the state of a new generation came to.
@@ -55,9 +58,23 @@ pub enum Seed {
     NewLineage { node_id: u64, lineage: Lineage, nodes: BTreeMap<u64, Node> },
 }
 
+/// Where a generation comes from. A host keeps it with the generation, and tells of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    pub origin: Origin,
+    /// What the input was called: its path, or "standard input".
+    pub input: String,
+    /// SHA-256 of the bytes that were read, 64 lower-case hex digits.
+    pub sha256: String,
+    /// The content digest of the state that was made, 64 lower-case hex digits; with the cluster id, the fingerprint of a restore.
+    pub content: String,
+    /// The id of the new cluster, when a list was given.
+    pub cluster_id: Option<String>,
+}
+
 /// What an import was given: the bytes of the file, the node id and the list, as one number. A host keeps it with the
 /// generation, so that the same import is known again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Origin(pub [u8; 32]);
 
 /// Why a target does not take what it was given.

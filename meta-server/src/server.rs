@@ -67,7 +67,7 @@ impl Server {
         let (admin_listener, admin_address) = listen(&config.admin_api_address, "admin-api-address").await?;
 
         let raft_dir = config.raft.raft_dir.clone();
-        if RaftDir::peek(&raft_dir)?.is_none() {
+        if RaftDir::peek(&raft_dir)?.is_empty() {
             MetaNode::check_new(&config.raft)?;
         }
         let options = StateOptions { compact_above: config.raft.compact_above };

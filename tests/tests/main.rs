@@ -32,4 +32,5 @@ mod stale_reads;
 mod status;
 mod stop;
 mod tail;
+mod undo;
 mod usage;

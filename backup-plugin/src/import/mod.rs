@@ -43,7 +43,7 @@ use crate::{
     codec::{Tree, decode, tree_of},
     hex::hex,
     record::Record,
-    target::{RestoreGeneration, RestoreTarget, Seed},
+    target::{RestoreGeneration, RestoreTarget, Seed, Source},
 };
 
 /// Progress is told about once for so many bytes.
@@ -165,12 +165,20 @@ fn build(
         lines: lines.lines(),
         bytes: lines.bytes(),
         sha256: hex(&lines.sha256()),
+        content: state.digest.to_string(),
         records: facts.counts,
         warnings,
     };
-    if options.live == Some(origin) {
+    if options.known.contains(&origin) {
         return Ok(ImportOutcome::Unchanged(summary));
     }
-    generation.commit(seed, origin).map_err(|error| name.target(error))?;
+    let source = Source {
+        origin,
+        input: name.0.to_owned(),
+        sha256: summary.sha256.clone(),
+        content: summary.content.clone(),
+        cluster_id: summary.cluster_id.clone(),
+    };
+    generation.commit(seed, source).map_err(|error| name.target(error))?;
     Ok(ImportOutcome::Imported(summary))
 }

@@ -6,7 +6,7 @@ use crate::{cluster::MemberList, target::Origin};
 #[derive(Debug, Clone)]
 pub struct ImportOptions {
     pub(super) identity: Identity,
-    pub(super) live: Option<Origin>,
+    pub(super) known: Vec<Origin>,
 }
 
 #[derive(Debug, Clone)]
@@ -28,13 +28,14 @@ impl ImportOptions {
                 return Err(OptionsError::IdNotInList { id, list: members.canonical().trim_end().replace('\n', " ") });
             }
         };
-        Ok(ImportOptions { identity, live: None })
+        Ok(ImportOptions { identity, known: Vec::new() })
     }
 
-    /// Leaves everything as it is when the live generation, of this origin, came from the same file, id and list.
+    /// Leaves everything as it is when one of the generations that are there, of these origins, came from the same file, id and
+    /// list.
     #[must_use]
-    pub fn unless_from(mut self, live: Option<Origin>) -> Self {
-        self.live = live;
+    pub fn unless_from(mut self, known: impl IntoIterator<Item = Origin>) -> Self {
+        self.known = known.into_iter().collect();
         self
     }
 }

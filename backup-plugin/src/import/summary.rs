@@ -38,6 +38,8 @@ pub struct ImportSummary {
     pub bytes: u64,
     /// Of the bytes read, 64 lower-case hex digits.
     pub sha256: String,
+    /// The content digest of the new state, 64 lower-case hex digits.
+    pub content: String,
     pub records: RecordCounts,
     pub warnings: Vec<Warning>,
 }

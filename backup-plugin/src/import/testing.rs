@@ -10,14 +10,14 @@ use std::{
 use crate::{
     cluster::ContentHasher,
     record::{LogEntry, LogId, SeqV, StateRecord},
-    target::{Origin, RestoreError, RestoreGeneration, RestoreTarget, RestoredState, Seed},
+    target::{RestoreError, RestoreGeneration, RestoreTarget, RestoredState, Seed, Source},
 };
 
 /// What a committed generation was made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Live {
     pub(super) seed: Seed,
-    pub(super) origin: Origin,
+    pub(super) source: Source,
     pub(super) replayed: bool,
     pub(super) log: Vec<LogEntry>,
     /// As they came, but for the key-value records.
@@ -138,10 +138,10 @@ impl RestoreGeneration for MemoryGeneration {
         })
     }
 
-    fn commit(self, seed: Seed, origin: Origin) -> Result<(), RestoreError> {
+    fn commit(self, seed: Seed, source: Source) -> Result<(), RestoreError> {
         self.shared.call("cannot commit")?;
         let MemoryGeneration { shared, replayed, log, records, keys, .. } = self;
-        *shared.live.borrow_mut() = Some(Live { seed, origin, replayed, log, records, keys });
+        *shared.live.borrow_mut() = Some(Live { seed, source, replayed, log, records, keys });
         Ok(())
     }
 }

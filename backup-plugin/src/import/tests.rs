@@ -504,12 +504,12 @@ fn the_same_import_again_changes_nothing() {
     let (first, live) = imported(EXPORT, &options);
     let again = |input: &str, options: ImportOptions| {
         let target = MemoryTarget::default();
-        let outcome = import(input.as_bytes(), &options.unless_from(Some(live.origin)), &target).unwrap();
+        let outcome = import(input.as_bytes(), &options.unless_from(Some(live.source.origin)), &target).unwrap();
         assert_eq!(target.live().is_some(), matches!(outcome, ImportOutcome::Imported(_)));
         outcome
     };
     assert_eq!(again(EXPORT, options.clone()), ImportOutcome::Unchanged(first));
-    assert_eq!(is_origin(live.origin, EXPORT.as_bytes(), &options), Some(1));
+    assert_eq!(is_origin(live.source.origin, EXPORT.as_bytes(), &options), Some(1));
     for (input, options) in [
         (edited(&[Change(16, "[2]", "[3]")]), options),
         (EXPORT.to_owned(), same_node()),
@@ -517,7 +517,7 @@ fn the_same_import_again_changes_nothing() {
         (EXPORT.to_owned(), member(2, &["1=a:1", "2=b:1"])),
     ] {
         assert!(matches!(again(&input, options.clone()), ImportOutcome::Imported(_)));
-        assert_eq!(is_origin(live.origin, input.as_bytes(), &options), None);
+        assert_eq!(is_origin(live.source.origin, input.as_bytes(), &options), None);
     }
 }
 
@@ -525,7 +525,7 @@ fn the_same_import_again_changes_nothing() {
 fn the_origin_of_the_same_node_is_known_by_the_id_in_the_file() {
     let with_id = |id| ImportOptions::new(Some(id), None).unwrap();
     let (summary, live) = imported(EXPORT, &same_node());
-    let is_origin = |input: &str, options: &ImportOptions| is_origin(live.origin, input.as_bytes(), options);
+    let is_origin = |input: &str, options: &ImportOptions| is_origin(live.source.origin, input.as_bytes(), options);
     assert_eq!(is_origin(EXPORT, &same_node()), Some(summary.node_id));
     assert_eq!(is_origin(EXPORT, &with_id(summary.node_id)), Some(summary.node_id));
     assert_eq!(is_origin(EXPORT, &with_id(summary.node_id + 1)), None);

@@ -19,6 +19,7 @@ use super::{replay::replay, view::StoreView};
 use crate::{
     base::Base,
     error_chain::chain,
+    log::LogDb,
     raft::{convert, types},
     state::State,
     store::{RaftDir, StoreError, check, log_folder, open_log, purge_superseded},
@@ -38,34 +39,15 @@ impl OfflineBackup {
     pub fn open(raft_dir: &Path, copy: &Path) -> Result<OfflineBackup, StoreError> {
         let dir = RaftDir::lock_to_read(raft_dir)?;
         let Some(generation) = dir.current() else { return Err(StoreError::Empty(raft_dir.to_owned())) };
-        let log_dir = log_folder(&generation);
-        copy_folder(&log_dir, &log_folder(copy), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
-        let log = open_log(copy).map_err(|err| damaged(&err, copy, &generation))?;
+        let GenerationCopy { log, state } = GenerationCopy::open(&generation, copy)?;
         let raft = log.state();
-        let Some(name) = raft.live_base else {
-            return Err(StoreError::Damaged { dir: generation, reason: "its log names no base".to_owned() });
-        };
         if raft.node_id.is_none() {
             return Err(StoreError::NoNode(raft_dir.to_owned()));
         }
-        let base_dir = generation.join(&name);
-        let base_copy = copy.join(&name);
-        copy_folder(&base_dir, &base_copy, Tables::Link).map_err(StoreError::io("copy", &base_dir))?;
-        let open = || State::of_base(Arc::new(Base::open(&base_copy)?));
-        let state = open().map_err(|err| damaged(&err, copy, &generation))?;
-
-        check(&generation, &log, state.last_applied())?;
-        purge_superseded(&log, state.last_applied()).map_err(StoreError::io("purge the copy of", &log_dir))?;
-
         let last_log = log.last_log_id().map(types::record_log_id);
         let committed = raft.committed.map(types::record_log_id);
-        let next = state.last_applied().map_or(0, |id| id.index + 1);
-        let commit_end = committed.min(last_log).map_or(0, |id| id.index + 1);
-        let state = if commit_end > next {
-            replay(state, &log, next..commit_end, copy).map_err(StoreError::io("apply the log in", &log_dir))?
-        } else {
-            state
-        };
+        let state =
+            apply_committed(state, &log, copy).map_err(StoreError::io("apply the log in", &log_folder(&generation)))?;
 
         let applied = state.last_applied();
         let known = applied.map_or(0, |id| id.index + 1);
@@ -95,6 +77,41 @@ impl OfflineBackup {
         };
         Ok(OfflineBackup { view, _dir: dir })
     }
+}
+
+/// A generation, open in a private copy. Whoever opens it holds the folder's lock.
+pub(super) struct GenerationCopy {
+    pub(super) log: LogDb,
+    /// As of the base.
+    pub(super) state: State,
+}
+
+impl GenerationCopy {
+    /// `copy` is as in [`OfflineBackup::open`].
+    pub(super) fn open(generation: &Path, copy: &Path) -> Result<GenerationCopy, StoreError> {
+        let log_dir = log_folder(generation);
+        copy_folder(&log_dir, &log_folder(copy), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
+        let log = open_log(copy).map_err(|err| damaged(&err, copy, generation))?;
+        let Some(name) = log.state().live_base else {
+            return Err(StoreError::Damaged { dir: generation.to_owned(), reason: "its log names no base".to_owned() });
+        };
+        let base_dir = generation.join(&name);
+        let base_copy = copy.join(&name);
+        copy_folder(&base_dir, &base_copy, Tables::Link).map_err(StoreError::io("copy", &base_dir))?;
+        let open = || State::of_base(Arc::new(Base::open(&base_copy)?));
+        let state = open().map_err(|err| damaged(&err, copy, generation))?;
+
+        check(generation, &log, state.last_applied())?;
+        purge_superseded(&log, state.last_applied()).map_err(StoreError::io("purge the copy of", &log_dir))?;
+        Ok(GenerationCopy { log, state })
+    }
+}
+
+/// Brings a state up to the last entry that is known to be committed.
+pub(super) fn apply_committed(state: State, log: &LogDb, copy: &Path) -> io::Result<State> {
+    let next = state.last_applied().map_or(0, |id| id.index + 1);
+    let end = log.state().committed.min(log.last_log_id()).map_or(0, |id| id.index() + 1);
+    if end > next { replay(state, log, next..end, copy) } else { Ok(state) }
 }
 
 impl BackupView for OfflineBackup {

@@ -13,7 +13,7 @@ use std::{
 use backup_plugin::{
     cluster::Lineage,
     record::{HardState, LogEntry, LogId, Node, Payload, SeqV, StateRecord, StoredMembership},
-    target::{Origin, RestoreError, RestoreGeneration, RestoreTarget, RestoredState, Seed},
+    target::{Origin, RestoreError, RestoreGeneration, RestoreTarget, RestoredState, Seed, Source},
 };
 
 use super::{
@@ -29,7 +29,9 @@ use crate::{
         types::{self, Entry, EntryPayload},
     },
     state::State,
-    store::{RaftDir, StoreError, draw_incarnation, load_origin, log_folder, open_log, store_origin},
+    store::{
+        Found, RaftDir, Replaced, StoreError, draw_incarnation, load_ancestry, log_folder, open_log, store_source,
+    },
 };
 
 /// Bytes of log lines that are written together.
@@ -41,19 +43,25 @@ const ENTRY_BYTES: usize = 64;
 #[derive(Debug, Clone)]
 pub struct StoreTarget {
     raft_dir: PathBuf,
+    replaced: Replaced,
 }
 
 impl StoreTarget {
     pub fn new(raft_dir: PathBuf) -> Self {
-        StoreTarget { raft_dir }
+        StoreTarget { raft_dir, replaced: Replaced::Delete }
     }
 
-    /// What the live generation was imported from; `None`: there is none, or it was not imported.
-    pub fn live_origin(&self) -> Result<Option<Origin>, StoreError> {
-        match RaftDir::peek(&self.raft_dir)? {
-            Some(generation) => load_origin(&generation),
-            None => Ok(None),
-        }
+    /// What becomes of the generation that is live now; without this it is deleted.
+    #[must_use]
+    pub fn replacing(mut self, replaced: Replaced) -> Self {
+        self.replaced = replaced;
+        self
+    }
+
+    /// What the generations were imported from that were, the live one's first.
+    pub fn origins(&self) -> Result<Vec<Origin>, StoreError> {
+        let origin = |found: Found| Ok(load_ancestry(&found.path)?.map(|ancestry| ancestry.source.origin));
+        RaftDir::peek(&self.raft_dir)?.into_iter().filter_map(|found| origin(found).transpose()).collect()
     }
 }
 
@@ -77,6 +85,7 @@ impl RestoreTarget for StoreTarget {
             base: None,
             unfinished,
             dir,
+            replaced: self.replaced,
         })
     }
 }
@@ -91,6 +100,7 @@ pub struct StoreGeneration {
     base: Option<Arc<Base>>,
     unfinished: Unfinished,
     dir: RaftDir,
+    replaced: Replaced,
 }
 
 /// The folders that go when the import does not come to its end.
@@ -163,7 +173,7 @@ impl RestoreGeneration for StoreGeneration {
         Ok(restored)
     }
 
-    fn commit(mut self, seed: Seed, origin: Origin) -> Result<(), RestoreError> {
+    fn commit(mut self, seed: Seed, source: Source) -> Result<(), RestoreError> {
         let base = self.base.take().ok_or_else(|| RestoreError::Folder("the state is not finished".to_owned()))?;
         let path = self.unfinished.path.clone();
         match seed {
@@ -173,9 +183,9 @@ impl RestoreGeneration for StoreGeneration {
             Seed::NewLineage { node_id, lineage, nodes } => self.seed_lineage(node_id, lineage, nodes, &base)?,
         }
         drop(base);
-        store_origin(&path, origin).map_err(folder)?;
+        store_source(&path, source).map_err(folder)?;
         sync_folder(&path).map_err(disk("sync", &path))?;
-        let switched = self.dir.switch_to(&path);
+        let switched = self.dir.switch_to(&path, self.replaced);
         // Also when only the last sync failed: what is live must stay.
         if !path.exists() {
             self.unfinished.path = PathBuf::new();

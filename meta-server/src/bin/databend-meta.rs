@@ -11,12 +11,12 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use backup_plugin::cluster::Member;
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches, Parser};
 use meta_server::{
     config::{Config, Leave, LoadedConfig, RaftConfig, Settings},
     ctl::{
         CtlError,
-        import::{self, Again, ImportArgs},
+        import::{self, Again, ImportArgs, ImportHow},
     },
     logging,
     node::{
@@ -51,6 +51,8 @@ struct Cli {
     /// Import even what the store was imported from already: what was written since is lost
     #[arg(long, requires = "import")]
     force: bool,
+    #[command(flatten)]
+    how: ImportHow,
 
     #[command(flatten)]
     settings: Settings,
@@ -61,7 +63,13 @@ const LAST_TASKS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     meta_server::process::prepare();
-    report(run(Cli::parse()))
+    let matches = command().get_matches();
+    report(Cli::from_arg_matches(&matches).map_err(|error| error.exit()).and_then(run))
+}
+
+/// What says how to import means nothing without an import.
+fn command() -> clap::Command {
+    Cli::command().mut_group("ImportHow", |group| group.requires("import"))
 }
 
 fn report(result: anyhow::Result<()>) -> ExitCode {
@@ -81,7 +89,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
     if cli.import {
         let RaftConfig { raft_dir, id, .. } = config.raft;
-        let args = ImportArgs { raft_dir, db: cli.db, file: None, id, initial_cluster: cli.initial_cluster };
+        let (db, initial_cluster, how) = (cli.db, cli.initial_cluster, cli.how);
+        let args = ImportArgs { raft_dir, db, file: None, id, initial_cluster, how };
         // A unit file that still says --import must not wipe, at every restart, what was written since.
         let again = if cli.force { Again::Import } else { Again::LeaveAlone };
         return Ok(import::run(&args, again, false)?);
@@ -155,12 +164,18 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn how_to_import_means_nothing_without_an_import() {
+        let parse = |line: &str| command().try_get_matches_from(line.split(' ')).map(|_| ()).map_err(|err| err.kind());
+        assert_eq!(parse("databend-meta --import --keep-old --db b"), Ok(()));
+        assert_eq!(parse("databend-meta --single"), Ok(()));
+        assert_eq!(parse("databend-meta --keep-old"), Err(clap::error::ErrorKind::MissingRequiredArgument));
     }
 }

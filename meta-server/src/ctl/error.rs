@@ -39,6 +39,12 @@ pub enum CtlError {
     InputIsTerminal,
     #[error("cannot read the store in {}", path.display())]
     ReadStore { path: PathBuf, source: io::Error },
+    #[error("no generation is kept in {}: an import keeps the one it replaces with --keep-old", raft_dir.display())]
+    NothingKept { raft_dir: PathBuf },
+    #[error("no generation {name} is kept in {}, only [{}]", raft_dir.display(), kept.join(" "))]
+    NoSuchGeneration { name: String, raft_dir: PathBuf, kept: Vec<String> },
+    #[error("{name} is the live generation already")]
+    IsLive { name: String },
     #[error("cannot write to standard output")]
     Stdout(#[source] io::Error),
     #[error("cannot write the result as JSON")]

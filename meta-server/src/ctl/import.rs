@@ -19,7 +19,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{CtlError, json, note, print, progress::Meter, sink};
-use crate::backup::target::StoreTarget;
+use crate::{backup::target::StoreTarget, store::Replaced};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -55,6 +55,16 @@ pub struct ImportArgs {
     /// The members of a new cluster: ID=HOST:PORT for a voter, ID=HOST:PORT,learner for a learner
     #[arg(long, value_name = "MEMBER", num_args = 1..)]
     pub initial_cluster: Vec<Member>,
+    #[command(flatten)]
+    pub how: ImportHow,
+}
+
+/// What else both programs take for an import.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ImportHow {
+    /// Keep what the import replaces, so that `databend-metactl rollback` can switch back to it
+    #[arg(long)]
+    pub keep_old: bool,
 }
 
 /// What to do when the folder was already imported from this very input, with the same id and list.
@@ -75,21 +85,20 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
     let began = Instant::now();
     let members = &args.initial_cluster;
     let members = if members.is_empty() { None } else { Some(MemberList::new(members.iter().cloned())?) };
-    let target = StoreTarget::new(args.raft_dir.clone());
+    let target = StoreTarget::new(args.raft_dir.clone()).replacing(replaced(args));
     let mut options = ImportOptions::new(args.id, members)?;
     let path = sink::path(args.db.as_ref(), args.file.as_ref());
-    let mut input = Input::open(path.as_deref())?;
-    if again == Again::LeaveAlone
-        && let Some(live) = target.live_origin()?
-    {
-        // A file is read once more rather than built in vain; a pipe can not be.
-        if input.is_file() {
-            if let Some(node_id) = import::is_origin(live, input.reader, &options) {
+    let input = Input::open(path.as_deref())?;
+    if again == Again::LeaveAlone {
+        let known = target.origins()?;
+        // A kept one counts too: whoever has switched back from an import does not want it again. A file is read once more rather
+        // than built in vain; a pipe can not be.
+        for origin in known.iter().filter(|_| input.is_file()) {
+            if let Some(node_id) = import::is_origin(*origin, Input::open(path.as_deref())?.reader, &options) {
                 return tell_unchanged(&args.raft_dir, node_id, as_json);
             }
-            input = Input::open(path.as_deref())?;
         }
-        options = options.unless_from(Some(live));
+        options = options.unless_from(known);
     }
     let Input { name, reader, bytes } = input;
 
@@ -103,6 +112,10 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
     }
     note(&imported.report());
     Ok(())
+}
+
+fn replaced(args: &ImportArgs) -> Replaced {
+    if args.how.keep_old { Replaced::Keep } else { Replaced::Delete }
 }
 
 fn tell_unchanged(raft_dir: &Path, node_id: u64, as_json: bool) -> Result<(), CtlError> {
@@ -184,6 +197,7 @@ impl Imported {
         for (kind, count) in kinds {
             let _ = writeln!(text, "  {kind:<17} {count:>9}");
         }
+        let _ = writeln!(text, "content digest: {}", self.summary().content);
         let _ = match self.summary().last_applied {
             Some(log_id) => writeln!(text, "last applied: {log_id}"),
             None => writeln!(text, "last applied: nothing, the log holds all there is"),
@@ -219,6 +233,7 @@ impl Imported {
             "lines": summary.lines,
             "bytes": summary.bytes,
             "sha256": summary.sha256,
+            "content": summary.content,
             "warnings": summary.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "seconds": self.seconds,
         })
@@ -254,6 +269,7 @@ mod tests {
             lines: 206,
             bytes: 45123,
             sha256: "cd".repeat(32),
+            content: "ef".repeat(32),
             records: RecordCounts { log_entries: 120, nodes: 3, expires: 12, keys: 63, others: 8 },
             warnings: vec![Warning::Unsealed, Warning::OneOfMany { node_id: 2, voters: BTreeSet::from([1, 2, 3]) }],
         }
@@ -284,6 +300,7 @@ mod tests {
             file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/v004.ndjson").into()),
             id: None,
             initial_cluster: Vec::new(),
+            how: ImportHow::default(),
         };
         let live = |again| {
             run(&args, again, false).unwrap();
@@ -303,6 +320,7 @@ mod tests {
             file: None,
             id: None,
             initial_cluster: Vec::new(),
+            how: ImportHow::default(),
         };
         run(&args, Again::LeaveAlone, false).unwrap();
         // To build anything takes the lock.

@@ -7,9 +7,11 @@ mod argv;
 mod client;
 mod error;
 mod export;
+mod generations;
 mod get;
 pub mod import;
 mod progress;
+mod rollback;
 mod sink;
 mod status;
 mod upsert;
@@ -74,6 +76,8 @@ struct Server {
 enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Generations(generations::GenerationsArgs),
+    Rollback(rollback::RollbackArgs),
     Status(status::StatusArgs),
     Get(get::GetArgs),
     Upsert(upsert::UpsertArgs),
@@ -97,6 +101,8 @@ fn run(cli: &Cli) -> Result<(), CtlError> {
     match &cli.command {
         Command::Export(args) => export::run(args, common),
         Command::Import(args) => import::run(args, Again::Import, common.json),
+        Command::Generations(args) => generations::run(args, common),
+        Command::Rollback(args) => rollback::run(args, common),
         Command::Status(args) => block_on(status::run(args, common)),
         Command::Get(args) => block_on(get::run(args, common)),
         Command::Upsert(args) => block_on(upsert::run(args, common)),
@@ -165,6 +171,11 @@ mod tests {
             "import --raft-dir d --id 1 --initial-cluster 1=a:1 --initial-cluster 2=b:1,learner --db b",
             "import --raft-dir d --id 1 --initial-cluster 1=a:1 2=[::1]:1 3=c:1,c:2 --db b",
             "--import --raft-dir d --db b --id 1 --initial-cluster 1=a:1",
+            "import --raft-dir d --keep-old b",
+            "generations --raft-dir d --json",
+            "generations --raft-dir d --prune",
+            "generations --raft-dir d --prune gen-000001 gen-000002",
+            "rollback --raft-dir d --to gen-000001",
             "--json status --timeout 3",
             "get --key a",
             "upsert --key a --value ''",

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 use super::{convert, streams::from_blocking};
-use crate::{apply::Change, command::UpsertKv, node::now_ms, state::View};
+use backup_plugin::clock::now_ms;
+
+use crate::{apply::Change, command::UpsertKv, state::View};
 
 /// What `KvApi` takes.
 #[derive(Debug, Deserialize)]

@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use backup_plugin::service::{BackupService, ExportStream};
+use backup_plugin::{
+    clock::now_ms,
+    service::{BackupService, ExportStream},
+};
 use futures::stream;
 use meta_proto::pb::{self, meta_service_server::MetaService};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +20,7 @@ use super::{
 use crate::{
     apply::Applied,
     command::{Command, Transaction},
-    node::{Answer, LEADER_METADATA, MetaNode, NodeSource, Reading, now_ms},
+    node::{Answer, LEADER_METADATA, MetaNode, NodeSource, Reading},
 };
 
 /// The service of one node.

@@ -46,7 +46,9 @@ pub struct Leaver {
 pub fn stored(raft_dir: &Path) -> Result<Leaver, LeaveError> {
     let unreadable = |error| LeaveError::Unreadable(Box::new(error));
     let nobody = || LeaveError::Whom { raft_dir: raft_dir.display().to_string() };
-    RaftDir::peek(raft_dir).map_err(unreadable)?.ok_or_else(nobody)?;
+    if RaftDir::peek(raft_dir).map_err(unreadable)?.is_empty() {
+        return Err(nobody());
+    }
     let (id, cluster_id) = offline::ids(raft_dir).map_err(unreadable)?.ok_or_else(nobody)?;
     Ok(Leaver { id, cluster_id })
 }

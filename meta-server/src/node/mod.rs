@@ -20,14 +20,9 @@ mod start;
 mod status;
 mod upkeep;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
-use backup_plugin::record::Node;
+use backup_plugin::{clock::now_ms, record::Node};
 use openraft::{async_runtime::WatchReceiver, errors::Fatal};
 use tokio::{
     sync::{Mutex, watch},
@@ -201,10 +196,4 @@ impl MetaNode {
             Err(error) => tracing::error!(%error, "closing the log panicked"),
         }
     }
-}
-
-/// Milliseconds since 1970, by this host's clock.
-pub fn now_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
 }

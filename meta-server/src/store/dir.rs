@@ -4,9 +4,11 @@
 //! ```text
 //! LOCK          held (flock) by whoever has the folder open; holds the process id
 //! CURRENT       the name of the live generation
-//! gen-000001/   a generation; one that CURRENT does not name is garbage, deleted under the lock
+//! gen-000001/   a generation; one that CURRENT does not name is garbage, deleted under the lock, unless it is kept
 //! new-000002/   one that is being built, or that was when its import died
 //! ```
+//!
+//! A generation that is to survive being replaced is marked as kept (`kept.rs`), durably, before CURRENT names another.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -14,14 +16,34 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::StoreError;
+use super::{StoreError, kept};
 
 const LOCK: &str = "LOCK";
 const CURRENT: &str = "CURRENT";
 const GENERATION: &str = "gen-";
 const UNFINISHED: &str = "new-";
+/// How the files begin that are to become CURRENT.
+const TEMPORARY: &str = ".CURRENT-";
 /// What a fresh mount brings.
 const LOST_AND_FOUND: &str = "lost+found";
+
+/// What becomes of a generation that another one replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replaced {
+    Delete,
+    /// It can be switched back to, until it is pruned.
+    Keep,
+}
+
+/// A complete generation in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    pub name: String,
+    pub path: PathBuf,
+    pub live: bool,
+    /// When it was replaced, in ms since 1970, for one that is kept; `None` for the live one.
+    pub replaced_at_ms: Option<u64>,
+}
 
 /// A locked folder. The lock goes with it.
 #[derive(Debug)]
@@ -54,6 +76,17 @@ impl RaftDir {
         Ok(RaftDir { path: path.to_owned(), _lock: lock, current })
     }
 
+    /// Locks the folder of a store to write to it; one that holds none is refused and left as it is.
+    pub fn lock_store(path: &Path) -> Result<RaftDir, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        if read_content(path)?.is_none() {
+            return Err(StoreError::Empty(path.to_owned()));
+        }
+        RaftDir::lock(path)
+    }
+
     /// Locks a folder to read from it. Creates and changes nothing, so that a read-only mount will do.
     pub fn lock_to_read(path: &Path) -> Result<RaftDir, StoreError> {
         let missing = |err: io::Error| match err.kind() {
@@ -82,12 +115,12 @@ impl RaftDir {
         }
     }
 
-    /// The folder of the live generation, without the lock: it may not be live any more when this returns.
-    pub fn peek(path: &Path) -> Result<Option<PathBuf>, StoreError> {
+    /// The complete generations, as [`RaftDir::generations`] has them, without the lock: they may be others when this returns.
+    pub fn peek(path: &Path) -> Result<Vec<Found>, StoreError> {
         if !path.exists() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
-        Ok(read_content(path)?.map(|name| path.join(name)))
+        complete(path, read_content(path)?.as_deref())
     }
 
     pub fn path(&self) -> &Path {
@@ -110,49 +143,94 @@ impl RaftDir {
         Ok(dir)
     }
 
-    /// Makes what was built in `built` the live generation, durably and in one step, then deletes every other. Returns where
-    /// it lies now.
+    /// Makes what was built in `built` the live generation, durably and in one step, then deletes every other that is not kept.
+    /// Returns where it lies now.
     ///
     /// After [`StoreError::Unsynced`] the generation is live; every other error leaves the old one live.
-    pub fn switch_to(&mut self, built: &Path) -> Result<PathBuf, StoreError> {
+    pub fn switch_to(&mut self, built: &Path, replaced: Replaced) -> Result<PathBuf, StoreError> {
         let name = built.file_name().unwrap_or_default().to_string_lossy().replace(UNFINISHED, GENERATION);
         let generation = self.path.join(&name);
-        let current = self.path.join(CURRENT);
-        let replace = || -> io::Result<File> {
-            let folder = File::open(&self.path)?;
+        let publish = || {
+            self.mark_live(replaced)?;
             fs::rename(built, &generation)?;
-            folder.sync_all()?;
-            let mut temp = tempfile::Builder::new().prefix(".CURRENT-").tempfile_in(&self.path)?;
-            writeln!(temp, "{name}")?;
-            temp.as_file().sync_all()?;
-            temp.persist(&current)?;
-            Ok(folder)
+            self.name(&name)
         };
-        let folder = match replace() {
+        let folder = match publish() {
             Ok(folder) => folder,
             Err(err) => {
                 // Not live: it goes with what else is unfinished.
                 let _ = fs::rename(&generation, built);
-                return Err(StoreError::io("replace", &current)(err));
+                return Err(StoreError::io("replace", &self.path.join(CURRENT))(err));
             }
         };
+        self.switched(name, &folder)?;
+        Ok(generation)
+    }
+
+    /// Makes a kept generation the live one, durably and in one step, and keeps the one that it replaces.
+    ///
+    /// After [`StoreError::Unsynced`] it is live; every other error leaves the old one live.
+    pub fn switch_back(&mut self, kept: &Found) -> Result<(), StoreError> {
+        let publish = || {
+            self.mark_live(Replaced::Keep)?;
+            self.name(&kept.name)
+        };
+        let folder = publish().map_err(StoreError::io("replace", &self.path.join(CURRENT)))?;
+        self.switched(kept.name.clone(), &folder)
+    }
+
+    /// The complete generations: the live one first, then the kept ones, the last that was replaced first.
+    pub fn generations(&self) -> Result<Vec<Found>, StoreError> {
+        complete(&self.path, self.current.as_deref())
+    }
+
+    /// Deletes a kept generation. What a kill in the middle leaves is garbage, and goes with the next open.
+    pub fn prune(&self, kept: &Found) -> Result<(), StoreError> {
+        kept::unmark(&kept.path)
+            .and_then(|()| fs::remove_dir_all(&kept.path))
+            .map_err(StoreError::io("delete", &kept.path))
+    }
+
+    /// Marks the live generation as one that stays when it is replaced, or as one that does not.
+    fn mark_live(&self, replaced: Replaced) -> io::Result<()> {
+        match (self.current(), replaced) {
+            (Some(live), Replaced::Keep) => kept::mark(&live),
+            (Some(live), Replaced::Delete) => kept::unmark(&live),
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// Puts a name into CURRENT, in one step. What is in the folder is on disk before, the step itself when the folder, which
+    /// is returned, is synced.
+    fn name(&self, generation: &str) -> io::Result<File> {
+        let folder = File::open(&self.path)?;
+        folder.sync_all()?;
+        let mut temp = tempfile::Builder::new().prefix(TEMPORARY).tempfile_in(&self.path)?;
+        writeln!(temp, "{generation}")?;
+        temp.as_file().sync_all()?;
+        temp.persist(self.path.join(CURRENT))?;
+        Ok(folder)
+    }
+
+    fn switched(&mut self, name: String, folder: &File) -> Result<(), StoreError> {
         self.current = Some(name);
         // The others stay until it is certain that none of them can be named again.
         folder.sync_all().map_err(|source| StoreError::Unsynced { dir: self.path.clone(), source })?;
         self.sweep();
-        Ok(generation)
+        Ok(())
     }
 
-    /// Deletes what a killed import left: generations that are not live, unfinished ones, and temporary files. Without a live one
-    /// none is certain to be garbage. What can not be deleted now is only in the way of disk space, so it is logged and left.
+    /// Deletes what a killed import left: generations that are neither live nor kept, unfinished ones, and temporary files. Without a
+    /// live one none is certain to be garbage. What can not be deleted now is only in the way of disk space, so it is logged and left.
     pub fn sweep(&self) {
         let Ok(names) = names(&self.path) else { return };
         for name in names {
             let path = self.path.join(&name);
             let old = self.current.as_ref().is_some_and(|current| *current != name);
-            let removed = if number(&name, UNFINISHED).is_some() || number(&name, GENERATION).is_some() && old {
+            let garbage = || number(&name, GENERATION).is_some() && old && !kept::is_marked(&path);
+            let removed = if number(&name, UNFINISHED).is_some() || garbage() {
                 fs::remove_dir_all(&path)
-            } else if name.starts_with(".CURRENT-") {
+            } else if name.starts_with(TEMPORARY) {
                 fs::remove_file(&path)
             } else {
                 continue;
@@ -239,6 +317,20 @@ fn named(dir: &Path, name: &str) -> Result<String, StoreError> {
     Ok(name.to_owned())
 }
 
+fn complete(dir: &Path, current: Option<&str>) -> Result<Vec<Found>, StoreError> {
+    let mut found = Vec::new();
+    for name in names(dir)?.into_iter().filter(|name| number(name, GENERATION).is_some()) {
+        let path = dir.join(&name);
+        let live = current == Some(&name);
+        let replaced_at_ms = kept::replaced_at_ms(&path)?.filter(|_| !live);
+        if live || replaced_at_ms.is_some() {
+            found.push(Found { name, path, live, replaced_at_ms });
+        }
+    }
+    found.sort_by_key(|found| std::cmp::Reverse((found.live, found.replaced_at_ms, found.name.clone())));
+    Ok(found)
+}
+
 fn foreign(dir: &Path, found: String) -> StoreError {
     StoreError::Foreign { dir: dir.to_owned(), found }
 }
@@ -302,13 +394,53 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let mut dir = RaftDir::lock(temp.path()).unwrap();
         let built = dir.begin_generation().unwrap();
-        let first = dir.switch_to(&built).unwrap();
+        let first = dir.switch_to(&built, Replaced::Delete).unwrap();
         let garbage = dir.begin_generation().unwrap();
         let built = dir.begin_generation().unwrap();
-        let second = dir.switch_to(&built).unwrap();
+        let second = dir.switch_to(&built, Replaced::Delete).unwrap();
         assert!(!first.exists() && !garbage.exists() && second.exists());
         drop(dir);
         assert_eq!(RaftDir::lock_to_read(temp.path()).unwrap().current(), Some(second));
+    }
+
+    #[test]
+    fn a_kept_generation_survives_imports_and_opens_and_can_be_switched_back_to_and_forth() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut dir = RaftDir::lock(temp.path()).unwrap();
+        let next = |dir: &mut RaftDir, replaced| {
+            let built = dir.begin_generation().unwrap();
+            dir.switch_to(&built, replaced).unwrap()
+        };
+        let first = next(&mut dir, Replaced::Delete);
+        let second = next(&mut dir, Replaced::Keep);
+        let third = next(&mut dir, Replaced::Delete);
+        assert!(first.exists() && !second.exists() && third.exists());
+        drop(dir);
+        let mut dir = RaftDir::lock_store(temp.path()).unwrap();
+        dir.sweep();
+        for (from, to) in [(&third, &first), (&first, &third), (&third, &first)] {
+            let found = dir.generations().unwrap();
+            assert_eq!(
+                found.iter().map(|found| (&found.path, found.live)).collect::<Vec<_>>(),
+                [(from, true), (to, false)]
+            );
+            dir.switch_back(&found[1]).unwrap();
+            assert_eq!(dir.current().as_ref(), Some(to));
+        }
+        // The mark of its first time does not keep the live one from being replaced.
+        let fourth = next(&mut dir, Replaced::Delete);
+        assert!(!first.exists() && third.exists());
+        let kept = dir.generations().unwrap().pop().unwrap();
+        dir.prune(&kept).unwrap();
+        assert!(!third.exists() && fourth.exists());
+    }
+
+    #[test]
+    fn nothing_is_made_of_a_folder_without_a_store() {
+        let temp = tempfile::tempdir().unwrap();
+        assert!(matches!(RaftDir::lock_store(&temp.path().join("missing")), Err(StoreError::Missing(_))));
+        assert!(matches!(RaftDir::lock_store(temp.path()), Err(StoreError::Empty(_))));
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
     }
 
     #[test]
@@ -326,7 +458,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let mut dir = RaftDir::lock(temp.path()).unwrap();
         let built = dir.begin_generation().unwrap();
-        let live = dir.switch_to(&built).unwrap();
+        let live = dir.switch_to(&built, Replaced::Delete).unwrap();
         drop(dir);
         fs::remove_file(temp.path().join(CURRENT)).unwrap();
         for _ in 0..2 {

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use backup_plugin::{record::LogId, target::Origin};
+use backup_plugin::{clock::now_ms, record::LogId, target::Source};
+use serde::{Deserialize, Serialize};
 
 use super::{StoreError, draw_incarnation};
 use crate::{
@@ -88,13 +89,21 @@ impl BaseNames for LogDb {
     }
 }
 
-/// What the generation in `dir` was imported from; `None`: it was not imported.
-pub(crate) fn load_origin(dir: &Path) -> Result<Option<Origin>, StoreError> {
+/// How a generation came to be: kept in it, for those who look at it later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ancestry {
+    /// ms since 1970.
+    pub made_at_ms: u64,
+    pub source: Source,
+}
+
+/// How the generation in `dir` came to be; `None`: it was not imported.
+pub fn load_ancestry(dir: &Path) -> Result<Option<Ancestry>, StoreError> {
     let path = dir.join(ORIGIN);
     match fs::read(&path) {
-        Ok(bytes) => match bytes.try_into() {
-            Ok(origin) => Ok(Some(Origin(origin))),
-            Err(_) => Err(damaged(dir, format!("its {ORIGIN} is not 32 bytes long"))),
+        Ok(bytes) => match serde_json::from_slice(&bytes) {
+            Ok(ancestry) => Ok(Some(ancestry)),
+            Err(err) => Err(damaged(dir, format!("its {ORIGIN} can not be read: {err}"))),
         },
         Err(err) if err.kind() == ErrorKind::NotFound => Ok(None),
         Err(err) => Err(StoreError::io("read", &path)(err)),
@@ -102,11 +111,11 @@ pub(crate) fn load_origin(dir: &Path) -> Result<Option<Origin>, StoreError> {
 }
 
 /// Writes it into a generation that is not live yet.
-pub(crate) fn store_origin(dir: &Path, origin: Origin) -> Result<(), StoreError> {
+pub(crate) fn store_source(dir: &Path, source: Source) -> Result<(), StoreError> {
     let path = dir.join(ORIGIN);
     let write = || -> io::Result<()> {
         let mut file = File::create(&path)?;
-        file.write_all(&origin.0)?;
+        file.write_all(&serde_json::to_vec(&Ancestry { made_at_ms: now_ms(), source })?)?;
         file.sync_all()
     };
     write().map_err(StoreError::io("write", &path))

@@ -4,15 +4,16 @@
 mod dir;
 mod error;
 mod generation;
+mod kept;
 
 use std::path::Path;
 
 use rand::RngExt as _;
 
-pub use dir::RaftDir;
+pub use dir::{Found, RaftDir, Replaced};
 pub use error::StoreError;
-pub use generation::Generation;
-pub(crate) use generation::{check, load_origin, log_folder, open_log, purge_superseded, store_origin};
+pub use generation::{Ancestry, Generation, load_ancestry};
+pub(crate) use generation::{check, log_folder, open_log, purge_superseded, store_source};
 
 use crate::{
     backup::pins::PinRegistry,
@@ -49,7 +50,7 @@ impl Store {
             None => {
                 let built = dir.begin_generation()?;
                 Generation::create(&built)?;
-                dir.switch_to(&built)?
+                dir.switch_to(&built, Replaced::Delete)?
             }
         };
         let generation = Generation::open(&generation)?;

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::{
         ctl::{
-            import::{self, Again, ImportArgs},
+            import::{self, Again, ImportArgs, ImportHow},
             testing::{Export, FakeServer},
         },
         error_chain::chain,
@@ -259,6 +259,7 @@ mod tests {
             file: None,
             id: None,
             initial_cluster: Vec::new(),
+            how: ImportHow::default(),
         };
         import::run(&args, Again::Import, false).unwrap();
         let copy = PrivateCopy::create().unwrap();
