@@ -4,7 +4,8 @@
 //! - [`source`], [`target`]: the two seams. A host implements them; the plugin knows nothing else of it.
 //! - [`export`]: a pinned view as a stream of chunks, or as a file. [`service`]: the gRPC handlers that a host mounts.
 //! - [`provenance`]: what an export has to include, and where it comes from. [`wire`]: the same as messages.
-//! - [`import`]: lines in, checks, a plan, a new generation out.
+//! - [`input`]: the reader that everything which takes a backup reads it with.
+//! - [`import`]: records in, checks, a plan, a new generation out.
 //! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text. [`clock`]:
 //!   moments as text.
 
@@ -14,6 +15,7 @@ pub mod codec;
 pub mod export;
 pub mod hex;
 pub mod import;
+pub mod input;
 pub mod provenance;
 pub mod record;
 pub mod service;

@@ -1,14 +1,13 @@
-//! The import: lines in, decoded, checked, planned, and a new generation out.
+//! The import: records in, checked, planned, and a new generation out.
 //!
 //! ```text
-//! read lines -> decode -> check -> plan -> build the new generation -> commit
+//! read -> check -> plan -> build the new generation -> commit
 //! ```
 //! Nothing is committed before the last check of the last line; on any error the generation is dropped and the old data
 //! stays live. Knows nothing of how the target keeps what it is given, or of what commands mean.
 
 mod check;
 mod error;
-mod lines;
 mod log;
 mod once;
 mod options;
@@ -24,11 +23,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::io::BufRead;
+use std::io::Read;
 
 use check::{Checks, Facts, is_restored};
 use error::InputName;
-use lines::{LineReader, MAX_LINE};
 use once::{At, Once};
 use origin::origin;
 use plan::ImportPlan;
@@ -40,8 +38,8 @@ pub use refusal::Refusal;
 pub use summary::{ImportOutcome, ImportSummary, Progress, RecordCounts, Warning};
 
 use crate::{
-    codec::{Tree, decode, tree_of},
     hex::hex,
+    input::Reader,
     record::Record,
     target::{RestoreGeneration, RestoreTarget, Seed, Source},
 };
@@ -52,87 +50,60 @@ const PROGRESS_STEP: u64 = 1024 * 1024;
 /// Imports `input` into `target`. `name` is what errors call the input: its path, or "standard input".
 ///
 /// Blocks until the new generation is live, or until it is clear that it will not be.
-pub fn run<R: BufRead, T: RestoreTarget>(
-    input: R,
+pub fn run<T: RestoreTarget>(
+    input: impl Read + Send,
     name: &str,
     target: &T,
     options: &ImportOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ImportOutcome, ImportError> {
+    let mut reader = Reader::open(input, name)?;
     let name = InputName(name);
-    let mut lines = LineReader::new(input, MAX_LINE);
     let mut checks = Checks::default();
-    read_header(&mut lines, &mut checks, name)?;
+    read_header(&mut reader, &mut checks, name)?;
 
     let mut generation = target.begin().map_err(|error| name.target(error))?;
-    feed(&mut lines, &mut checks, &mut generation, name, progress)?;
+    feed(&mut reader, &mut checks, &mut generation, name, progress)?;
     let facts = checks.finish().map_err(|fault| name.fault(fault))?;
     let plan = ImportPlan::new(&facts, &options.identity).map_err(|fault| name.fault(fault))?;
-    build(&lines, &facts, plan, generation, name, options)
+    build(&reader, &facts, plan, generation, name, options)
 }
 
-/// The first line is the header.
-fn read_header(
-    lines: &mut LineReader<impl BufRead>,
-    checks: &mut Checks,
-    name: InputName<'_>,
-) -> Result<(), ImportError> {
-    let record = match lines.next_line() {
-        Ok(Some(text)) => decode_first(text),
-        Ok(None) => return Err(name.refuse(None, Refusal::Empty)),
-        Err(error) => return Err(name.line(lines.lines(), error)),
-    };
-    let line = lines.lines();
-    record.and_then(|record| checks.push(line, &record)).map_err(|refusal| name.refuse(Some(line), refusal))
+/// The first line is the header: nothing is begun for a file that is not of a version that is read.
+fn read_header(reader: &mut Reader<'_>, checks: &mut Checks, name: InputName<'_>) -> Result<(), ImportError> {
+    let Some((line, record)) = reader.next_record()? else { return Ok(()) };
+    checks.push(line, &record).map_err(|refusal| name.refuse(Some(line), refusal))
 }
 
-/// A first line of another tree is that of a file without a header: the oldest version.
-fn decode_first(text: &str) -> Result<Record, Refusal> {
-    match tree_of(text)? {
-        Tree::RaftState | Tree::RaftLog | Tree::StateMachine => Err(Refusal::NoHeader),
-        Tree::Header | Tree::Unknown(_) => Ok(decode(text)?),
-    }
-}
-
-/// Every line after the header: decoded, checked, handed on.
+/// Every line after the header: checked, handed on.
 fn feed(
-    lines: &mut LineReader<impl BufRead>,
+    reader: &mut Reader<'_>,
     checks: &mut Checks,
     generation: &mut impl RestoreGeneration,
     name: InputName<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), ImportError> {
     let mut told = 0;
-    loop {
-        let record = match lines.next_line() {
-            Ok(Some(text)) => decode(text).map_err(Refusal::from),
-            Ok(None) => break,
-            Err(error) => return Err(name.line(lines.lines(), error)),
-        };
-        let line = lines.lines();
-        let record = record
-            .and_then(|record| checks.push(line, &record).map(|()| record))
-            .map_err(|refusal| name.refuse(Some(line), refusal))?;
+    while let Some((line, record)) = reader.next_record()? {
+        checks.push(line, &record).map_err(|refusal| name.refuse(Some(line), refusal))?;
         match record {
             Record::LogEntry(entry) => generation.log_entry(line, entry),
             Record::State(record) if is_restored(&record) => generation.state_record(line, record),
             _ => Ok(()),
         }
         .map_err(|error| name.target(error))?;
-        if lines.bytes() - told >= PROGRESS_STEP {
-            told = lines.bytes();
+        if reader.read_bytes() - told >= PROGRESS_STEP {
+            told = reader.read_bytes();
             progress(Progress { lines: line, bytes: told });
         }
     }
-    if told < lines.bytes() {
-        progress(Progress { lines: lines.lines(), bytes: lines.bytes() });
-    }
+    progress(Progress { lines: reader.lines(), bytes: reader.read_bytes() });
     Ok(())
 }
 
 /// Ends the feeding, and makes the generation live unless it is there already.
 fn build(
-    lines: &LineReader<impl BufRead>,
+    reader: &Reader<'_>,
     facts: &Facts,
     plan: ImportPlan,
     mut generation: impl RestoreGeneration,
@@ -148,7 +119,7 @@ fn build(
     }
 
     let node_id = plan.node_id();
-    let origin = origin(lines.sha256(), node_id, plan.members());
+    let origin = origin(reader.sha256(), node_id, plan.members());
     let warnings = plan.warnings(facts);
     let seed = plan.seed(&state).map_err(|error| name.refuse(None, error.into()))?;
     let (cluster_id, last_applied) = match &seed {
@@ -162,9 +133,9 @@ fn build(
         tail: facts.tail,
         keys: state.keys,
         sequence: state.sequence,
-        lines: lines.lines(),
-        bytes: lines.bytes(),
-        sha256: hex(&lines.sha256()),
+        lines: reader.lines(),
+        bytes: reader.bytes(),
+        sha256: hex(&reader.sha256()),
         content: state.digest.to_string(),
         records: facts.counts,
         warnings,

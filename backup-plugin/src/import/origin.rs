@@ -1,15 +1,11 @@
 //! What an import was given, as one number: the same import is known again by it.
 
-use std::io::BufRead;
+use std::io::Read;
 
 use sha2::{Digest, Sha256};
 
-use super::{
-    ImportOptions,
-    lines::{LineReader, MAX_LINE},
-    options::Identity,
-};
-use crate::{cluster::MemberList, codec::decode, record::Record, target::Origin};
+use super::{ImportOptions, options::Identity};
+use crate::{cluster::MemberList, codec::decode, input::Reader, record::Record, target::Origin};
 
 /// How a line begins that says which node the file was exported from.
 const NODE_ID: &str = r#"["raft_log",{"NodeId":"#;
@@ -18,13 +14,13 @@ const NODE_ID: &str = r#"["raft_log",{"NodeId":"#;
 /// builds nothing.
 ///
 /// An input that can not be imported is not told apart from another one: importing it says what is wrong.
-pub fn is_origin(live: Origin, input: impl BufRead, options: &ImportOptions) -> Option<u64> {
-    let mut lines = LineReader::new(input, MAX_LINE);
+pub fn is_origin(live: Origin, input: impl Read + Send, options: &ImportOptions) -> Option<u64> {
+    let mut reader = Reader::open(input, "").ok()?;
     let (mut node_id, members) = match &options.identity {
         Identity::SameNode { id } => (*id, None),
         Identity::NewMember { id, members } => (Some(*id), Some(members)),
     };
-    while let Some(line) = lines.next_line().ok()? {
+    while let Some(line) = reader.next_line().ok()? {
         if node_id.is_none()
             && line.starts_with(NODE_ID)
             && let Ok(Record::NodeId(found)) = decode(line)
@@ -33,10 +29,10 @@ pub fn is_origin(live: Origin, input: impl BufRead, options: &ImportOptions) -> 
         }
     }
     let node_id = node_id?;
-    (origin(lines.sha256(), node_id, members) == live).then_some(node_id)
+    (origin(reader.sha256(), node_id, members) == live).then_some(node_id)
 }
 
-/// SHA-256 over the SHA-256 of the file, the node id as 8 bytes big-endian, and the text of [`MemberList::canonical`]
+/// SHA-256 over the SHA-256 of the file without its compression, the node id as 8 bytes big-endian, and the text of [`MemberList::canonical`]
 /// (nothing without a list).
 pub(super) fn origin(file: [u8; 32], node_id: u64, members: Option<&MemberList>) -> Origin {
     let mut hasher = Sha256::new();

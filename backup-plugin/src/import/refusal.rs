@@ -2,30 +2,15 @@
 
 use crate::{
     cluster::Exhausted,
-    codec::DecodeError,
-    record::{DATA_VERSION, LogId, MAX_KEY_BYTES},
+    record::{LogId, MAX_KEY_BYTES},
 };
 
 use super::room::LARGEST;
 
-/// What is wrong with a line, or with a file as a whole.
+/// Why the record in a line, or a file as a whole, is not imported.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    // Lines.
-    #[error("the line is empty")]
-    EmptyLine,
-    #[error("the line is longer than {max} bytes")]
-    LineTooLong { max: usize },
-    #[error("byte {byte} of the line is not UTF-8")]
-    NotUtf8 { byte: usize },
-    #[error(transparent)]
-    Decode(#[from] DecodeError),
-
     // Records that must be there, once.
-    #[error("the input is empty")]
-    Empty,
-    #[error("no header line: a file without one is of version V0, and only {DATA_VERSION} is read")]
-    NoHeader,
     #[error("a second `{kind}` record; the first is in line {first}")]
     Twice { kind: &'static str, first: u64 },
     #[error("it was exported from node {found}, not from node {given}: leave out --id, or give --initial-cluster too")]

@@ -8,6 +8,7 @@ use crate::record::{LogId, Record, StateRecord};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     pub lines: u64,
+    /// Of the input as it is: compressed.
     pub bytes: u64,
 }
 
@@ -35,8 +36,9 @@ pub struct ImportSummary {
     /// The last sequence number given out.
     pub sequence: u64,
     pub lines: u64,
+    /// Without any compression.
     pub bytes: u64,
-    /// Of the bytes read, 64 lower-case hex digits.
+    /// Of those bytes, 64 lower-case hex digits.
     pub sha256: String,
     /// The content digest of the new state, 64 lower-case hex digits.
     pub content: String,

@@ -167,7 +167,7 @@ fn free_port() -> anyhow::Result<u16> {
 fn import_as(backup: &Path, raft_dir: &Path, id: u64, list: &[String]) -> anyhow::Result<()> {
     let members = list.iter().map(|member| member.parse::<Member>()).collect::<Result<Vec<_>, _>>()?;
     let options = ImportOptions::new(Some(id), Some(MemberList::new(members)?))?;
-    let input = BufReader::new(File::open(backup)?);
+    let input = File::open(backup)?;
     let target = StoreTarget::new(raft_dir.to_owned());
     let outcome = import::run(input, &backup.display().to_string(), &target, &options, &mut |_| {})?;
     let ImportOutcome::Imported(summary) = outcome else {

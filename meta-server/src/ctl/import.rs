@@ -6,7 +6,7 @@ use std::{
     ffi::OsString,
     fmt::Write,
     fs::File,
-    io::{self, BufReader, IsTerminal, Read},
+    io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -30,8 +30,8 @@ Examples:
     databend-metactl import backup.ndjson --raft-dir /var/lib/databend-meta --id 1 \\
         --initial-cluster 1=db-1:28004 2=db-2:28004 3=db-3:28004
 
-  From standard input:
-    zstd -dc backup.ndjson.zst | databend-metactl import --raft-dir /var/lib/databend-meta
+  From standard input; compressed with gzip or zstd or not, as files may be too:
+    ssh backups cat backup.ndjson.zst | databend-metactl import --raft-dir /var/lib/databend-meta
 
 The server must be stopped. What the folder holds is replaced in one step, when all of the backup has been read, checked \
 and written; until then, and on any error, it stays as it is.";
@@ -134,7 +134,7 @@ fn nothing_to_do(raft_dir: &Path, node_id: u64) -> String {
 struct Input {
     /// What errors call it.
     name: String,
-    reader: BufReader<Box<dyn Read>>,
+    reader: Box<dyn Read + Send>,
     /// Its length, where it is known before it is read.
     bytes: Option<u64>,
 }
@@ -163,8 +163,8 @@ impl Input {
         self.bytes.is_some()
     }
 
-    fn new(name: String, reader: Box<dyn Read>, bytes: Option<u64>) -> Input {
-        Input { name, reader: BufReader::with_capacity(1024 * 1024, reader), bytes }
+    fn new(name: String, reader: Box<dyn Read + Send>, bytes: Option<u64>) -> Input {
+        Input { name, reader, bytes }
     }
 }
 

@@ -1,0 +1,193 @@
+//! An input as blocks of whole lines, about a mebibyte each: counted and hashed in large pieces, and never copied line by line.
+//! Knows nothing of what a line says.
+
+use std::io::{self, Read};
+
+use memchr::memrchr;
+use sha2::{Digest, Sha256};
+
+/// Bytes that are asked for at once.
+const BLOCK: usize = 1024 * 1024;
+
+/// What a block holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// Whole lines, and more of the input follows.
+    Lines,
+    /// The last line of the input, alone, with a newline or without.
+    LastLine,
+    /// Nothing: the input has ended.
+    End,
+}
+
+pub(super) struct Blocks<R> {
+    input: R,
+    /// The longest line, in bytes, without its newline.
+    max_line: usize,
+    /// The last line that was read, or its beginning: held back until it is known whether something follows.
+    rest: Vec<u8>,
+    ended: bool,
+    /// Why reading failed, once the lines before are out.
+    failed: Option<io::Error>,
+    bytes: u64,
+    hasher: Sha256,
+}
+
+impl<R: Read> Blocks<R> {
+    /// A line above `max_line` bytes comes as it is as far as it was read, and is the last that comes: whoever splits the block
+    /// sees it.
+    pub(super) fn new(input: R, max_line: usize) -> Self {
+        Blocks { input, max_line, rest: Vec::new(), ended: false, failed: None, bytes: 0, hasher: Sha256::new() }
+    }
+
+    /// Replaces what is in `block` by the next lines.
+    pub(super) fn fill(&mut self, block: &mut Vec<u8>) -> io::Result<Filled> {
+        block.clear();
+        if let Some(error) = self.failed.take() {
+            self.ended = true;
+            return Err(error);
+        }
+        if self.ended {
+            return Ok(Filled::End);
+        }
+        block.append(&mut self.rest);
+        let filled = self.read_lines(block)?;
+        self.bytes += block.len() as u64;
+        self.hasher.update(&block);
+        Ok(filled)
+    }
+
+    fn read_lines(&mut self, block: &mut Vec<u8>) -> io::Result<Filled> {
+        loop {
+            // Room for what is asked for and no more, so that a long line does not make the buffer double.
+            block.reserve_exact(BLOCK);
+            match self.input.by_ref().take(BLOCK as u64).read_to_end(block) {
+                Ok(0) => {
+                    self.ended = true;
+                    return Ok(if block.is_empty() { Filled::End } else { Filled::LastLine });
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    let Some(newline) = memrchr(b'\n', block) else { return Err(error) };
+                    self.failed = Some(error);
+                    block.truncate(newline + 1);
+                    return Ok(Filled::Lines);
+                }
+            }
+            if let Some(newline) = memrchr(b'\n', &block[..block.len() - 1]) {
+                self.rest.extend_from_slice(&block[newline + 1..]);
+                block.truncate(newline + 1);
+                return Ok(Filled::Lines);
+            }
+            if block.len() > self.max_line + 1 {
+                self.ended = true;
+                return Ok(Filled::Lines);
+            }
+        }
+    }
+
+    pub(super) fn input(&self) -> &R {
+        &self.input
+    }
+
+    /// Bytes handed on so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// SHA-256 of the bytes handed on so far.
+    pub(super) fn sha256(&self) -> [u8; 32] {
+        self.hasher.clone().finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::hex::hex;
+
+    /// The blocks of an input, with what each is said to be.
+    fn blocks(input: impl Read, max_line: usize) -> (Vec<(Filled, Vec<u8>)>, Option<io::Error>) {
+        let mut blocks = Blocks::new(input, max_line);
+        let mut found = Vec::new();
+        loop {
+            let mut block = Vec::new();
+            match blocks.fill(&mut block) {
+                Ok(Filled::End) => return (found, None),
+                Ok(filled) => found.push((filled, block)),
+                Err(error) => return (found, Some(error)),
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_are_whole_lines_and_the_last_line_comes_alone() {
+        let cases: [(&[u8], &[&[u8]]); 7] = [
+            (b"", &[]),
+            (b"a", &[b"a"]),
+            (b"a\n", &[b"a\n"]),
+            (b"a\nbc\nd\n", &[b"a\nbc\n", b"d\n"]),
+            (b"a\nbc", &[b"a\n", b"bc"]),
+            (b"\n", &[b"\n"]),
+            (b"a\n\n", &[b"a\n", b"\n"]),
+        ];
+        for (input, expected) in cases {
+            let (found, error) = blocks(input, 4);
+            assert!(error.is_none());
+            let last = found.len().checked_sub(1);
+            for (i, (filled, block)) in found.iter().enumerate() {
+                assert_eq!(block, expected[i], "{input:?}");
+                assert_eq!(*filled, if Some(i) == last { Filled::LastLine } else { Filled::Lines }, "{input:?}");
+            }
+            assert_eq!(found.len(), expected.len(), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_large_input_comes_in_parts_and_whole() {
+        let line = [b"x".repeat(99), b"\n".to_vec()].concat();
+        let input = line.repeat(50_000);
+        let (found, _) = blocks(&input[..], 1000);
+        assert!(found.len() > 4 && found.iter().all(|(_, block)| block.len() <= BLOCK + line.len()));
+        assert!(found.iter().all(|(_, block)| block.ends_with(b"\n")));
+        assert!(found.into_iter().flat_map(|(_, block)| block).eq(input));
+    }
+
+    #[test]
+    fn a_line_without_end_takes_no_more_memory_than_the_longest_line() {
+        const MAX_LINE: usize = 8 * BLOCK;
+        let mut blocks = Blocks::new(io::repeat(b'x'), MAX_LINE);
+        let mut block = Vec::new();
+        assert_eq!(blocks.fill(&mut block).unwrap(), Filled::Lines);
+        assert!(block.len() > MAX_LINE && block.capacity() <= MAX_LINE + 2 * BLOCK, "{}", block.capacity());
+        assert_eq!(blocks.fill(&mut block).unwrap(), Filled::End);
+    }
+
+    #[test]
+    fn every_byte_is_counted_and_hashed() {
+        let mut blocks = Blocks::new(&b"abc\nd\xc3\xa9"[..], 100);
+        while blocks.fill(&mut Vec::new()).unwrap() != Filled::End {}
+        assert_eq!(blocks.bytes(), 7);
+        assert_eq!(hex(&blocks.sha256()), "6ec95eed3e77147475b7cb16f201a86647b6b5e3e1185171aaaa336fe4a5adda");
+    }
+
+    #[test]
+    fn a_failed_read_comes_after_the_lines_before_it() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("the cable is out"))
+            }
+        }
+        for (input, expected) in
+            [(&b"a\nb\nc"[..], &[&b"a\nb\n"[..]][..]), (b"a\n", &[b"a\n"]), (b"a", &[]), (b"", &[])]
+        {
+            let (found, error) = blocks(input.chain(Broken), 100);
+            assert_eq!(error.unwrap().to_string(), "the cable is out");
+            let found: Vec<&[u8]> = found.iter().map(|(_, block)| &block[..]).collect();
+            assert_eq!(found, expected);
+        }
+    }
+}
