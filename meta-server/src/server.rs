@@ -81,7 +81,8 @@ impl Server {
 
         let stop_accepting = CancellationToken::new();
         let end_streams = CancellationToken::new();
-        let routes = grpc::routes(node.clone(), config.max_request_bytes, end_streams.clone()).await?;
+        let routes =
+            grpc::routes(node.clone(), config.max_request_bytes, stop_accepting.clone(), end_streams.clone()).await?;
         let grpc = transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .add_routes(routes)

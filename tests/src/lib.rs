@@ -28,4 +28,5 @@ pub mod server;
 pub mod sockets;
 pub mod tool;
 pub mod wait;
+pub mod watcher;
 pub mod writer;

@@ -209,6 +209,10 @@ impl Server {
         &self.grpc_address
     }
 
+    pub fn admin_address(&self) -> &str {
+        &self.admin_address
+    }
+
     /// A client that has logged in.
     pub async fn client(&self) -> Client {
         Client::log_in(&self.grpc_address).await.unwrap()

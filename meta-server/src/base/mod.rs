@@ -98,9 +98,26 @@ impl Base {
         // What has a longer prefix is not stored: cut, it finds at most one key, which is not under it.
         let longest = prefix.floor_char_boundary(MAX_KEY_BYTES);
         let found = self.tree.prefix(codec::kv_key(&prefix[..longest]), ALL, None);
-        found.take(if longest < prefix.len() { 0 } else { usize::MAX }).map(move |item| {
-            let (key, value) = item.into_inner().map_err(|err| broken(&dir, &err))?;
-            Ok((Arc::from(codec::decode_kv_key(&key)?), Arc::new(codec::decode_value(&value)?)))
+        found.take(if longest < prefix.len() { 0 } else { usize::MAX }).map(move |item| decode(&dir, item))
+    }
+
+    /// Every record from `start` on and before `end`, in key order. Both are at most one byte longer than a key may be.
+    pub fn range(
+        &self,
+        start: &str,
+        end: &str,
+    ) -> impl Iterator<Item = io::Result<(Arc<str>, Arc<SeqV>)>> + Send + use<> {
+        let dir = self.dir.clone();
+        self.tree.range(codec::kv_key(start)..codec::kv_key(end), ALL, None).map(move |item| decode(&dir, item))
+    }
+
+    /// Every key, in order. Holds what it reads, also where the base is retired meanwhile.
+    pub fn keys(self: Arc<Self>) -> impl Iterator<Item = io::Result<Arc<str>>> + Send + use<> {
+        let records = self.prefix("");
+        records.map(move |record| {
+            // An open table does not keep its own files from being deleted; this handle does.
+            let _held = &self;
+            Ok(record?.0)
         })
     }
 
@@ -143,6 +160,11 @@ impl Drop for Base {
             tracing::warn!(base = %self.dir.display(), error = %err, "cannot delete an obsolete base");
         }
     }
+}
+
+fn decode(dir: &Path, item: impl Guard) -> io::Result<(Arc<str>, Arc<SeqV>)> {
+    let (key, value) = item.into_inner().map_err(|err| broken(dir, &err))?;
+    Ok((Arc::from(codec::decode_kv_key(&key)?), Arc::new(codec::decode_value(&value)?)))
 }
 
 fn open_table(dir: &Path) -> io::Result<AnyTree> {

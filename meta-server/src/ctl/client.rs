@@ -26,6 +26,9 @@ use crate::{apply::Change, grpc::convert::record_from_pb};
 /// What one message may hold: the longest line that is written, and room for a server whose chunks are not bounded in bytes.
 const MAX_MESSAGE_BYTES: usize = 4 * MAX_LINE_BYTES;
 
+/// How often a server that has nothing to say is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
 /// A connection, logged in.
 pub(super) struct Client {
     address: String,
@@ -54,6 +57,8 @@ pub enum ClientError {
          writes; --consistency auto takes what it gives"
     )]
     NoConsistency { address: String },
+    #[error("{address} ended {call} without a word; it goes on until somebody ends it")]
+    Ended { address: String, call: &'static str },
     #[error("{address} was asked for a linearizable export, and sent one that is {found}")]
     NotLinearizable { address: String, found: Consistency },
     /// Sending it again may do it twice.
@@ -81,7 +86,8 @@ impl ClientError {
             | Self::Connect { .. }
             | Self::Refused { .. }
             | Self::NoConsistency { .. }
-            | Self::NotLinearizable { .. } => true,
+            | Self::NotLinearizable { .. }
+            | Self::Ended { .. } => true,
             Self::Silent { .. } | Self::Unreadable { .. } | Self::OutcomeUnknown { .. } => false,
         }
     }
@@ -98,6 +104,8 @@ impl Client {
         let place: record::Endpoint = address.parse().map_err(|error: EndpointError| unreadable(error.into()))?;
         let url = format!("http://{place}");
         let endpoint = Endpoint::from_shared(url).map_err(|error| unreadable(error.into()))?;
+        // A host that is gone says nothing; a watch would wait for it for ever.
+        let endpoint = endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(timeout);
         let channel = tokio::time::timeout(timeout, endpoint.connect())
             .await
             .map_err(|_| ClientError::Silent { address: address.to_owned(), call: "a connection", timeout })?
@@ -192,6 +200,37 @@ impl Client {
         serde_json::from_str(&reply.data).map_err(|_| self.unreadable(CALL, &reply.data))
     }
 
+    /// The gRPC addresses of the members.
+    pub(super) async fn member_list(&self) -> Result<Vec<String>, ClientError> {
+        let mut rpc = self.rpc.clone();
+        let request = self.request(pb::MemberListRequest::default());
+        Ok(self.bounded("MemberList", rpc.member_list(request)).await?.data)
+    }
+
+    /// How many keys are under each prefix of the snapshot.
+    pub(super) async fn keys_layout(&self, depth: Option<u32>) -> Result<KeysLayout<'_>, ClientError> {
+        let mut rpc = self.rpc.clone();
+        let request = self.request(pb::KeysLayoutRequest { depth });
+        Ok(KeysLayout {
+            client: self,
+            counts: self.bounded(KeysLayout::CALL, rpc.snapshot_keys_layout(request)).await?,
+        })
+    }
+
+    /// Watches the keys from `start` on and before `end`: the records that there are, then changes. Waits for the first response.
+    pub(super) async fn watch(&self, start: &str, end: &str) -> Result<Watched<'_>, ClientError> {
+        let mut rpc = self.rpc.clone();
+        let request = pb::WatchRequest {
+            key: start.to_owned(),
+            key_end: Some(end.to_owned()),
+            filter_type: pb::watch_request::FilterType::All.into(),
+            initial_flush: true,
+        };
+        let mut responses = self.bounded(Watched::CALL, rpc.watch(self.request(request))).await?;
+        let first = self.bounded(Watched::CALL, async { responses.message().await.map(Response::new) }).await?;
+        Ok(Watched { client: self, first: Some(first), responses })
+    }
+
     pub(super) fn address(&self) -> &str {
         &self.address
     }
@@ -243,6 +282,57 @@ impl ExportedLines<'_> {
         }
         let chunk = self.client.next_chunk(&mut self.chunks).await?;
         Ok(chunk.map(|chunk| chunk.data))
+    }
+}
+
+/// The counts of a snapshot's prefixes, on their way here.
+pub(super) struct KeysLayout<'a> {
+    client: &'a Client,
+    counts: Streaming<pb::KeysCount>,
+}
+
+impl KeysLayout<'_> {
+    const CALL: &'static str = "SnapshotKeysLayout";
+
+    pub(super) async fn next(&mut self) -> Result<Option<pb::KeysCount>, ClientError> {
+        self.client.bounded(Self::CALL, async { self.counts.message().await.map(Response::new) }).await
+    }
+}
+
+/// A record that was there, a change, or the mark between the two, which has neither.
+pub(super) struct WatchEvent {
+    pub(super) is_initialization: bool,
+    /// A key, and its record before and after.
+    pub(super) change: Option<(String, Change)>,
+}
+
+/// What a watcher is sent. It has no end of its own.
+pub(super) struct Watched<'a> {
+    client: &'a Client,
+    first: Option<Option<pb::WatchResponse>>,
+    responses: Streaming<pb::WatchResponse>,
+}
+
+impl Watched<'_> {
+    const CALL: &'static str = "Watch";
+
+    /// Waits for as long as nothing changes.
+    pub(super) async fn next(&mut self) -> Result<WatchEvent, ClientError> {
+        let address = || self.client.address.clone();
+        let response = match self.first.take() {
+            Some(first) => first,
+            None => self.responses.message().await.map_err(|status| ClientError::Failed {
+                address: address(),
+                call: Self::CALL,
+                status: Box::new(status),
+            })?,
+        };
+        let response = response.ok_or_else(|| ClientError::Ended { address: address(), call: Self::CALL })?;
+        let change = response.event.map(|event| {
+            let (prev, result) = (event.prev.map(record_from_pb), event.current.map(record_from_pb));
+            (event.key, Change { prev, result })
+        });
+        Ok(WatchEvent { is_initialization: response.is_initialization, change })
     }
 }
 

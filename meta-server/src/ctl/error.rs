@@ -8,7 +8,7 @@ use backup_plugin::{
     import::{ImportError, OptionsError},
 };
 
-use super::client::ClientError;
+use super::{admin::AdminError, client::ClientError};
 use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,8 @@ pub enum CtlError {
     Options(#[from] OptionsError),
     #[error(transparent)]
     Client(#[from] ClientError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]

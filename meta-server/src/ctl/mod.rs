@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and notes to standard error. Exit code 0: done; 1: refused or failed, and
 //! nothing changed unless the error says that the outcome is unknown; 2: usage.
 
+mod admin;
 mod argv;
 mod client;
 mod error;
@@ -10,11 +11,16 @@ mod export;
 mod generations;
 mod get;
 pub mod import;
+mod keys_layout;
+mod member_list;
+mod metrics;
 mod progress;
 mod rollback;
 mod sink;
 mod status;
+mod trigger_snapshot;
 mod upsert;
+mod watch;
 
 #[cfg(test)]
 mod testing;
@@ -81,6 +87,11 @@ enum Command {
     Status(status::StatusArgs),
     Get(get::GetArgs),
     Upsert(upsert::UpsertArgs),
+    Watch(watch::WatchArgs),
+    MemberList(member_list::MemberListArgs),
+    KeysLayout(keys_layout::KeysLayoutArgs),
+    TriggerSnapshot(trigger_snapshot::TriggerSnapshotArgs),
+    Metrics(metrics::MetricsArgs),
 }
 
 /// Runs the tool on the arguments of this process.
@@ -106,6 +117,11 @@ fn run(cli: &Cli) -> Result<(), CtlError> {
         Command::Status(args) => block_on(status::run(args, common)),
         Command::Get(args) => block_on(get::run(args, common)),
         Command::Upsert(args) => block_on(upsert::run(args, common)),
+        Command::Watch(args) => block_on(watch::run(args, common)),
+        Command::MemberList(args) => block_on(member_list::run(args, common)),
+        Command::KeysLayout(args) => block_on(keys_layout::run(args, common)),
+        Command::TriggerSnapshot(args) => block_on(trigger_snapshot::run(args, common)),
+        Command::Metrics(args) => block_on(metrics::run(args, common)),
     }
 }
 
@@ -126,6 +142,13 @@ fn block_on(command: impl Future<Output = Result<(), CtlError>>) -> Result<(), C
 fn print(text: &str) -> Result<(), CtlError> {
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()).map_err(CtlError::Stdout)
+}
+
+/// Writes the lines of a result to standard output, as they are.
+fn print_lines(lines: impl IntoIterator<Item = String>) -> Result<(), CtlError> {
+    let mut stdout = io::stdout().lock();
+    let mut lines = lines.into_iter();
+    lines.try_for_each(|line| writeln!(stdout, "{line}")).and_then(|()| stdout.flush()).map_err(CtlError::Stdout)
 }
 
 /// Writes a note to standard error; where that is gone, the work goes on.
@@ -180,6 +203,12 @@ mod tests {
             "get --key a",
             "upsert --key a --value ''",
             "upsert --key a --value=--export",
+            "watch --prefix a/",
+            "watch --prefix ''",
+            "member-list --grpc-api-address 127.0.0.1:9191",
+            "keys-layout --depth 1",
+            "trigger-snapshot --admin-api-address 127.0.0.1:28002",
+            "metrics --admin-api-address 127.0.0.1:28002",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");
@@ -202,6 +231,9 @@ mod tests {
             ("import --raft-dir d --initial-cluster 1=a:1,voter", ErrorKind::ValueValidation),
             ("status --timeout 0", ErrorKind::ValueValidation),
             ("get", ErrorKind::MissingRequiredArgument),
+            ("watch", ErrorKind::MissingRequiredArgument),
+            ("keys-layout --depth -1", ErrorKind::UnknownArgument),
+            ("lua --file f", ErrorKind::InvalidSubcommand),
         ] {
             let error = parse(line).expect_err(line);
             assert_eq!(error.kind(), kind, "{line}: {error}");

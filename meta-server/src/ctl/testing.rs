@@ -81,6 +81,10 @@ impl MetaService for FakeServer {
     type ExportStream = Answer<pb::ExportedChunk>;
     type ExportV1Stream = Answer<pb::ExportedChunk>;
     type KvReadV1Stream = Answer<pb::StreamItem>;
+    type KvListStream = Answer<pb::StreamItem>;
+    type KvGetManyStream = Answer<pb::StreamItem>;
+    type WatchStream = Answer<pb::WatchResponse>;
+    type SnapshotKeysLayoutStream = Answer<pb::KeysCount>;
 
     async fn handshake(
         &self,
@@ -111,6 +115,35 @@ impl MetaService for FakeServer {
     async fn kv_read_v1(&self, request: Request<pb::RaftRequest>) -> Result<Response<Self::KvReadV1Stream>, Status> {
         check_token(&request)?;
         Ok(Response::new(Box::pin(tokio_stream::once(Ok(self.kv_read_v1.clone())))))
+    }
+
+    async fn kv_list(&self, _: Request<pb::KvListRequest>) -> Result<Response<Self::KvListStream>, Status> {
+        Err(Status::unimplemented("not asked for by any test"))
+    }
+
+    async fn kv_get_many(
+        &self,
+        _: Request<Streaming<pb::KvGetManyRequest>>,
+    ) -> Result<Response<Self::KvGetManyStream>, Status> {
+        Err(Status::unimplemented("not asked for by any test"))
+    }
+
+    async fn kv_transaction(
+        &self,
+        _: Request<pb::KvTransactionRequest>,
+    ) -> Result<Response<pb::KvTransactionReply>, Status> {
+        Err(Status::unimplemented("not asked for by any test"))
+    }
+
+    async fn watch(&self, _: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not asked for by any test"))
+    }
+
+    async fn snapshot_keys_layout(
+        &self,
+        _: Request<pb::KeysLayoutRequest>,
+    ) -> Result<Response<Self::SnapshotKeysLayoutStream>, Status> {
+        Err(Status::unimplemented("not asked for by any test"))
     }
 
     async fn transaction(&self, _: Request<pb::TxnRequest>) -> Result<Response<pb::TxnReply>, Status> {

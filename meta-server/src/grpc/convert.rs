@@ -24,12 +24,12 @@ pub struct MissingField {
 }
 
 impl MissingField {
-    fn new(field: &str) -> Self {
+    pub(super) fn new(field: &str) -> Self {
         MissingField { field: field.to_owned() }
     }
 
     /// The same error as seen from the message that holds `outer`.
-    fn inside(self, outer: &str) -> Self {
+    pub(super) fn inside(self, outer: &str) -> Self {
         MissingField { field: format!("{outer}.{}", self.field) }
     }
 }
@@ -60,7 +60,7 @@ impl TryFrom<pb::TxnRequest> for Transaction {
 }
 
 /// Converts a repeated field; an error names the item.
-fn each<T, U>(
+pub(super) fn each<T, U>(
     items: Vec<T>,
     field: &str,
     convert: impl Fn(T) -> Result<U, MissingField>,
@@ -98,13 +98,17 @@ impl TryFrom<pb::TxnCondition> for Condition {
     type Error = MissingField;
 
     fn try_from(condition: pb::TxnCondition) -> Result<Self, MissingField> {
-        let target = match condition.target.ok_or_else(|| MissingField::new("target"))? {
-            PbTarget::Value(value) => Target::Value(value),
-            PbTarget::Seq(seq) => Target::Seq(seq),
-            PbTarget::KeysWithPrefix(count) => Target::KeysWithPrefix(count),
-        };
+        let target = target(condition.target.ok_or_else(|| MissingField::new("target"))?);
         let expected = Comparison::from_number(condition.expected.into());
         Ok(Condition { key: condition.key, expected, target: Some(target) })
+    }
+}
+
+pub(super) fn target(target: PbTarget) -> Target {
+    match target {
+        PbTarget::Value(value) => Target::Value(value),
+        PbTarget::Seq(seq) => Target::Seq(seq),
+        PbTarget::KeysWithPrefix(count) => Target::KeysWithPrefix(count),
     }
 }
 

@@ -23,6 +23,16 @@ pub enum WriteRequest {
     UpsertKV(UpsertKv),
 }
 
+/// What `KvList` answers: the first records under a prefix, at most `limit` where there is one.
+pub fn list(
+    request: pb::KvListRequest,
+    view: View,
+) -> impl Stream<Item = Result<pb::StreamItem, Status>> + Send + 'static {
+    let limit = request.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let list = ReadRequest::ListKV { prefix: request.prefix };
+    from_blocking(iter::once_with(move || list.read(view, now_ms())).flatten().take(limit))
+}
+
 /// What `KvApi` answers.
 #[derive(Debug, Serialize)]
 pub struct WriteReply {
@@ -114,7 +124,7 @@ fn item(key: String, value: Option<SeqV>) -> pb::StreamItem {
     pb::StreamItem { key, value: value.map(convert::record_to_pb) }
 }
 
-fn read_error(error: &io::Error) -> Status {
+pub fn read_error(error: &io::Error) -> Status {
     Status::internal(format!("cannot read the store: {error}"))
 }
 

@@ -2,13 +2,17 @@
 //! router each. Knows nothing of sockets.
 
 pub mod convert;
+mod get_many;
 pub mod handshake;
+mod keys_layout;
 pub mod kv;
+mod kv_transaction;
 pub mod peers;
 mod service;
 mod status;
 pub mod streams;
 pub mod token;
+mod watch;
 
 use std::sync::Arc;
 
@@ -25,15 +29,17 @@ const ENCODED_BYTES_PER_BYTE: usize = 5;
 /// What a request may take beside its keys and values.
 const FRAMING: usize = 256 * 1024;
 
-/// Everything that the gRPC port serves. Streams end with an error once `end_streams` is cancelled.
+/// Everything that the gRPC port serves. Watches, which have no end of their own, end with an error once `stopping` is cancelled,
+/// and all other streams once `end_streams` is.
 pub async fn routes(
     node: Arc<MetaNode>,
     max_request_bytes: usize,
+    stopping: CancellationToken,
     end_streams: CancellationToken,
 ) -> Result<Routes, tonic_reflection::server::Error> {
     // Larger requests are refused for their size by the limits, with a reason; this only bounds what is read for that.
     let largest_request = max_request_bytes * ENCODED_BYTES_PER_BYTE + FRAMING;
-    let service = MetaServiceServer::new(MetaApi::new(node, Gate::with_random_key(), end_streams))
+    let service = MetaServiceServer::new(MetaApi::new(node, Gate::with_random_key(), stopping, end_streams))
         .max_decoding_message_size(largest_request);
 
     let (reporter, health) = tonic_health::server::health_reporter();

@@ -1,7 +1,7 @@
 //! `meta.MetaService`: each call checks the token where one is needed, asks the node or the backup plugin, and encodes
 //! the answer. What a call means is decided elsewhere.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use backup_plugin::{
     clock::now_ms,
@@ -13,13 +13,17 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
+    convert::MissingField,
+    get_many::get_many,
     handshake::Gate,
-    kv::{self, ReadRequest, WriteReply, WriteRequest},
-    streams::{ReplyStream, until_stopping},
+    keys_layout::keys_layout,
+    kv::{self, ReadRequest, WriteReply, WriteRequest, read_error},
+    streams::{ReplyStream, from_blocking, until_stopping},
+    watch::{self, Wanted},
 };
 use crate::{
     apply::Applied,
-    command::{Command, Transaction},
+    command::{Command, KvTransaction, Transaction},
     node::{Answer, LEADER_METADATA, MetaNode, NodeSource, Reading},
 };
 
@@ -28,13 +32,14 @@ pub struct MetaApi {
     node: Arc<MetaNode>,
     gate: Gate,
     backups: BackupService<NodeSource>,
+    stopping: CancellationToken,
     end_streams: CancellationToken,
 }
 
 impl MetaApi {
-    pub fn new(node: Arc<MetaNode>, gate: Gate, end_streams: CancellationToken) -> Self {
+    pub fn new(node: Arc<MetaNode>, gate: Gate, stopping: CancellationToken, end_streams: CancellationToken) -> Self {
         let backups = BackupService::new(Arc::new(NodeSource::new(node.clone())), end_streams.clone());
-        Self { node, gate, backups, end_streams }
+        Self { node, gate, backups, stopping, end_streams }
     }
 }
 
@@ -45,6 +50,10 @@ fn led_by<T>(message: T, leader_grpc_address: Option<String>) -> Response<T> {
         response.metadata_mut().insert(LEADER_METADATA, address);
     }
     response
+}
+
+fn incomplete(missing: &MissingField) -> Status {
+    Status::invalid_argument(missing.to_string())
 }
 
 /// A command answered with another command's result: a fault of this program.
@@ -58,6 +67,10 @@ impl MetaService for MetaApi {
     type ExportStream = ExportStream;
     type ExportV1Stream = ExportStream;
     type KvReadV1Stream = ReplyStream<pb::StreamItem>;
+    type KvListStream = ReplyStream<pb::StreamItem>;
+    type KvGetManyStream = ReplyStream<pb::StreamItem>;
+    type WatchStream = ReplyStream<pb::WatchResponse>;
+    type SnapshotKeysLayoutStream = ReplyStream<pb::KeysCount>;
 
     async fn handshake(
         &self,
@@ -98,15 +111,62 @@ impl MetaService for MetaApi {
         Ok(led_by(until_stopping(items, self.end_streams.clone()), leader_grpc_address))
     }
 
+    async fn kv_list(&self, request: Request<pb::KvListRequest>) -> Result<Response<Self::KvListStream>, Status> {
+        self.gate.require_token(request.metadata())?;
+        let view = self.node.leader_view().await?;
+        Ok(Response::new(until_stopping(kv::list(request.into_inner(), view), self.end_streams.clone())))
+    }
+
+    async fn kv_get_many(
+        &self,
+        request: Request<Streaming<pb::KvGetManyRequest>>,
+    ) -> Result<Response<Self::KvGetManyStream>, Status> {
+        self.gate.require_token(request.metadata())?;
+        // Whoever asks the wrong node is told so before it has sent a key.
+        self.node.leader_view().await?;
+        let items = get_many(self.node.clone(), request.into_inner());
+        Ok(Response::new(until_stopping(items, self.end_streams.clone())))
+    }
+
     async fn transaction(&self, request: Request<pb::TxnRequest>) -> Result<Response<pb::TxnReply>, Status> {
         self.gate.require_token(request.metadata())?;
-        let transaction = Transaction::try_from(request.into_inner())
-            .map_err(|missing| Status::invalid_argument(missing.to_string()))?;
+        let transaction = Transaction::try_from(request.into_inner()).map_err(|missing| incomplete(&missing))?;
         let answer = self.node.write_told(Command::Transaction(transaction)).await?;
         match answer.value {
             Applied::Txn(reply) => Ok(led_by(reply.into(), answer.leader_grpc_address)),
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn kv_transaction(
+        &self,
+        request: Request<pb::KvTransactionRequest>,
+    ) -> Result<Response<pb::KvTransactionReply>, Status> {
+        self.gate.require_token(request.metadata())?;
+        let transaction = KvTransaction::try_from(request.into_inner()).map_err(|missing| incomplete(&missing))?;
+        let answer = self.node.write_told(Command::KvTransaction(transaction)).await?;
+        match answer.value {
+            Applied::KvTxn(reply) => Ok(led_by(reply.into(), answer.leader_grpc_address)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn watch(&self, request: Request<pb::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let wanted = Wanted::of(request.into_inner())?;
+        let entered = self.node.watch(wanted.range.clone(), wanted.filter).await;
+        let (view, watching) = entered.map_err(|error| read_error(&error))?;
+        Ok(Response::new(until_stopping(watch::responses(wanted, view, watching), self.stopping.clone())))
+    }
+
+    async fn snapshot_keys_layout(
+        &self,
+        request: Request<pb::KeysLayoutRequest>,
+    ) -> Result<Response<Self::SnapshotKeysLayoutStream>, Status> {
+        let base = self.node.view().base().clone();
+        let depth = request.get_ref().depth;
+        let counts = iter::once_with(move || keys_layout(base.keys(), depth)).flatten();
+        let counts = from_blocking(counts.map(|count| count.map_err(|error| read_error(&error))));
+        Ok(Response::new(until_stopping(counts, self.end_streams.clone())))
     }
 
     async fn member_list(

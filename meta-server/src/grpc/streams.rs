@@ -80,6 +80,19 @@ fn next_batch<T: Message>(items: &mut impl Iterator<Item = Result<T, Status>>) -
     (batch, true)
 }
 
+/// The same stream, ended behind its first error.
+pub fn until_first_error<T, S>(stream: S) -> impl Stream<Item = Result<T, Status>> + Send + 'static
+where
+    T: Send + 'static,
+    S: Stream<Item = Result<T, Status>> + Send + 'static,
+{
+    stream.scan(false, |failed, item| {
+        let ended = *failed;
+        *failed = item.is_err();
+        ready((!ended).then_some(item))
+    })
+}
+
 /// The same stream, ended with an error once the server stops: a client must not take a part for the whole.
 pub fn until_stopping<T: Send + 'static>(
     stream: impl Stream<Item = Result<T, Status>> + Send + 'static,

@@ -52,6 +52,7 @@ use crate::{
     },
     state::{StateMachine, View},
     store::Store,
+    watch::{Filter, KeyRange, Watching},
 };
 
 /// No read or write keeps its caller waiting for longer than this: without a majority none of them ever ends.
@@ -114,6 +115,12 @@ impl MetaNode {
     /// What this node has applied so far.
     pub fn view(&self) -> View {
         self.store.state.view()
+    }
+
+    /// Lets a watcher in: what this node has applied, and every change that it applies from then on.
+    pub(crate) async fn watch(&self, range: KeyRange, filter: Filter) -> io::Result<(View, Watching)> {
+        let state = self.store.state.clone();
+        spawn_blocking(move || state.watch(range, filter)).await.map_err(io::Error::other)
     }
 
     /// Where clients reach this node.

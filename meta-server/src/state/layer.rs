@@ -39,7 +39,7 @@ impl Layer {
     /// Puts the changes of a newer layer over the ones here.
     pub(super) fn absorb(&mut self, newer: &Layer) {
         for (key, change) in &newer.records {
-            self.set_record(key.clone(), change.as_deref().cloned());
+            self.set_record(key.clone(), change.clone());
         }
         for (at, change) in &newer.expiries {
             self.set_expiry(*at, change.clone());
@@ -50,9 +50,9 @@ impl Layer {
         self.records.get(key)
     }
 
-    pub(super) fn set_record(&mut self, key: Arc<str>, change: Option<SeqV>) {
+    pub(super) fn set_record(&mut self, key: Arc<str>, change: Changed<SeqV>) {
         self.bytes += key.len() + change.as_ref().map_or(0, |value| value.data.len()) + OVERHEAD;
-        if let Some(old) = self.records.insert(key.clone(), change.map(Arc::new)) {
+        if let Some(old) = self.records.insert(key.clone(), change) {
             self.bytes -= key.len() + old.map_or(0, |value| value.data.len()) + OVERHEAD;
         }
     }
@@ -64,15 +64,22 @@ impl Layer {
     }
 
     pub(super) fn records_with_prefix(&self, prefix: &str) -> Cursor<Arc<str>, SeqV> {
+        let under = prefix.to_owned();
+        self.records_while(prefix, move |key| key.starts_with(&under))
+    }
+
+    /// From `start` on, as long as keys are `within` what is asked for.
+    pub(super) fn records_while(
+        &self,
+        start: &str,
+        within: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Cursor<Arc<str>, SeqV> {
         let map = self.records.clone();
-        let prefix = prefix.to_owned();
+        let start: Arc<str> = Arc::from(start);
         Cursor::new(move |after| {
-            let from = match after {
-                Some(key) => (Excluded(Arc::clone(key)), Unbounded),
-                None => (Included(Arc::from(prefix.as_str())), Unbounded),
-            };
-            let under = map.range(from).take_while(|(key, _)| key.starts_with(&prefix));
-            under.take(READ_AHEAD).map(|(key, change)| (key.clone(), change.clone())).collect()
+            let from = (after.map_or(Included(start.clone()), |key| Excluded(Arc::clone(key))), Unbounded);
+            let found = map.range(from).take_while(|(key, _)| within(key));
+            found.take(READ_AHEAD).map(|(key, change)| (key.clone(), change.clone())).collect()
         })
     }
 

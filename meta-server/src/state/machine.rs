@@ -17,6 +17,7 @@ use crate::{
     apply::{self, Applied},
     base::Base,
     command::LogCommand,
+    watch::{Cut, Filter, KeyRange, Watchers, Watching},
 };
 
 /// When the overlay is compacted.
@@ -58,6 +59,7 @@ struct Shared {
     dir: PathBuf,
     names: Box<dyn BaseNames>,
     options: StateOptions,
+    watchers: Watchers,
 }
 
 impl fmt::Debug for StateMachine {
@@ -87,6 +89,7 @@ impl StateMachine {
             dir: dir.to_owned(),
             names: Box::new(names),
             options,
+            watchers: Watchers::default(),
         };
         Ok(StateMachine { shared: Arc::new(shared) })
     }
@@ -100,6 +103,7 @@ impl StateMachine {
     /// once. An error is a fault of the disk: nothing more may be applied after it.
     pub fn apply<'a>(&self, entries: impl Iterator<Item = (LogId, Change<'a>, bool)>) -> io::Result<Vec<Applied>> {
         let mut state = self.lock();
+        state.keep_changes(self.shared.watchers.count() > 0);
         let apply = |(log_id, change, asked)| {
             let applied = state.apply(log_id, change)?;
             // The answers of a log that is applied again must not pile up in memory.
@@ -107,11 +111,26 @@ impl StateMachine {
         };
         let applied = entries.map(apply).collect();
         match &applied {
-            Ok(_) => self.publish(&state),
+            Ok(_) => {
+                let changes = state.take_changes();
+                self.publish(&state);
+                self.shared.watchers.tell(changes);
+            }
             // A part of an entry must never reach a base.
             Err(_) => *state = State::clone(&self.view()),
         }
         applied
+    }
+
+    /// Lets a watcher in: a view, and every change of it from then on, none missed and none doubled. May have to wait for the
+    /// entries that are being applied.
+    pub fn watch(&self, range: KeyRange, filter: Filter) -> (View, Watching) {
+        let _no_changes_meanwhile = self.lock();
+        (self.view(), self.shared.watchers.add(range, filter))
+    }
+
+    pub fn watchers(&self) -> &Watchers {
+        &self.shared.watchers
     }
 
     /// Whether the overlay, or the log since the base, has grown enough to be worth a new base.
@@ -153,6 +172,7 @@ impl StateMachine {
         let mut state = self.lock();
         let old = std::mem::replace(&mut *state, installed);
         self.publish(&state);
+        self.shared.watchers.cut(Cut::Replaced);
         drop(state);
         if !Arc::ptr_eq(&old.base, &base) {
             old.base.retire();

@@ -14,6 +14,8 @@ mod merge;
 mod receive;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watch_tests;
 mod write;
 
 use std::{collections::BTreeMap, io, path::Path, sync::Arc};
@@ -23,7 +25,10 @@ use backup_plugin::{
     record::{LogId, Node, SeqV, StateRecord, StoredMembership},
 };
 
-use crate::base::{Base, BaseBuilder, BaseMeta, ExpireKey};
+use crate::{
+    base::{Base, BaseBuilder, BaseMeta, ExpireKey},
+    watch::{Event, KeyRange},
+};
 use layer::Layer;
 pub use machine::{BaseNames, Change, StateMachine, StateOptions, base_name};
 use merge::Merge;
@@ -44,6 +49,8 @@ pub struct State {
     nodes: Arc<BTreeMap<u64, Node>>,
     /// No record expires before this: lets an entry skip the search for expired records. `None`: nothing expires.
     expires_from: Option<u64>,
+    /// What was changed since it began to be kept, in order; `None` while nobody wants to know.
+    changes: Option<Vec<Event>>,
 }
 
 impl State {
@@ -58,6 +65,7 @@ impl State {
             sequence: meta.sequence,
             nodes: Arc::new(meta.nodes.clone()),
             expires_from,
+            changes: None,
             base,
         })
     }
@@ -106,6 +114,14 @@ impl State {
     pub fn prefix(&self, prefix: &str) -> impl Iterator<Item = io::Result<(Arc<str>, Arc<SeqV>)>> + Send + use<> {
         let layers = self.layers.iter().map(|layer| layer.records_with_prefix(prefix)).collect();
         self.held(Merge::new(self.base.prefix(prefix), layers))
+    }
+
+    /// Every record in `range`, as [`State::prefix`] has it.
+    pub fn range(&self, range: &KeyRange) -> impl Iterator<Item = io::Result<(Arc<str>, Arc<SeqV>)>> + Send + use<> {
+        let last = range.end().map_or_else(|| format!("{}\0", range.start()), str::to_owned);
+        let within = |last: String| move |key: &str| key < last.as_str();
+        let layers = self.layers.iter().map(|layer| layer.records_while(range.start(), within(last.clone()))).collect();
+        self.held(Merge::new(self.base.range(range.start(), &last), layers))
     }
 
     /// The expire index, oldest first.

@@ -6,7 +6,7 @@ use std::{io, sync::Arc};
 use backup_plugin::record::{LogId, Node, SeqV, StoredMembership};
 
 use super::State;
-use crate::apply::StateStore;
+use crate::{apply::StateStore, watch::Event};
 
 impl State {
     /// Records that everything up to `log_id` is applied.
@@ -26,13 +26,23 @@ impl State {
         Ok(())
     }
 
+    /// From now on, or no longer, keeps what is changed until it is taken.
+    pub(super) fn keep_changes(&mut self, keep: bool) {
+        self.changes = keep.then(Vec::new);
+    }
+
+    /// What was changed since it began to be kept.
+    pub(super) fn take_changes(&mut self) -> Vec<Event> {
+        self.changes.take().unwrap_or_default()
+    }
+
     fn set(&mut self, key: &str, value: Option<SeqV>) -> io::Result<()> {
         let old = self.get(key)?;
         if old.is_none() && value.is_none() {
             return Ok(());
         }
         let key: Arc<str> = Arc::from(key);
-        let old_expiry = old.and_then(|old| Some((old.expiry_ms()?, old.seq)));
+        let old_expiry = old.as_ref().and_then(|old| Some((old.expiry_ms()?, old.seq)));
         let new_expiry = value.as_ref().and_then(|new| Some((new.expiry_ms()?, new.seq)));
         if let Some((time_ms, _)) = new_expiry {
             self.expires_from = Some(self.expires_from.map_or(time_ms, |from| from.min(time_ms)));
@@ -46,7 +56,11 @@ impl State {
         if let Some(at) = new_expiry {
             layer.set_expiry(at, Some(key.clone()));
         }
-        layer.set_record(key, value);
+        let value = value.map(Arc::new);
+        layer.set_record(key.clone(), value.clone());
+        if let Some(changes) = &mut self.changes {
+            changes.push(Event { key, prev: old.map(Arc::new), current: value });
+        }
         Ok(())
     }
 }

@@ -1,13 +1,15 @@
 //! What applying a command answers, as one member tells it to another. Knows nothing of who asked.
 
 use meta_proto::{
-    pb::{TxnReply as PbTxnReply, txn_op_response::Response as PbResponse},
+    pb::{
+        KvTransactionReply as PbKvTxnReply, TxnOpResponse as PbOpResponse, TxnReply as PbTxnReply,
+        txn_op_response::Response as PbResponse,
+    },
     raft::{self as pb, write_reply::Result as PbResult},
 };
 
 use crate::{
-    apply::{Applied, Change, ExecutedPath, OpResponse, TxnReply},
-    command::Command,
+    apply::{Applied, Change, ExecutedPath, KvTxnReply, OpResponse, TxnReply},
     grpc::convert::{record_from_pb, record_to_pb},
 };
 
@@ -15,11 +17,6 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer has no `{0}`, or one that this version does not know")]
 pub struct NotAnAnswer(&'static str);
-
-/// Whether what a command answers can be told to another member.
-pub fn is_tellable(command: &Command) -> bool {
-    !matches!(command, Command::KvTransaction(_))
-}
 
 /// `None`: not for another member.
 pub fn to_pb(applied: Applied) -> Option<PbResult> {
@@ -29,7 +26,8 @@ pub fn to_pb(applied: Applied) -> Option<PbResult> {
             Some(PbResult::Kv(pb::KvChange { prev: prev.map(record_to_pb), result: result.map(record_to_pb) }))
         }
         Applied::Txn(reply) => Some(PbResult::Transaction(reply.into())),
-        Applied::KvTxn(_) | Applied::ReplyTooLarge => None,
+        Applied::KvTxn(reply) => Some(PbResult::KvTransaction(reply.into())),
+        Applied::ReplyTooLarge => None,
     }
 }
 
@@ -39,11 +37,19 @@ pub fn change(change: pb::KvChange) -> Change {
 
 pub fn transaction(reply: PbTxnReply) -> Result<TxnReply, NotAnAnswer> {
     let path = path(&reply.execution_path).ok_or(NotAnAnswer("execution_path"))?;
-    let responses = reply.responses.into_iter().map(|response| {
+    Ok(TxnReply { path, responses: op_responses(reply.responses)? })
+}
+
+pub fn kv_transaction(reply: PbKvTxnReply) -> Result<KvTxnReply, NotAnAnswer> {
+    Ok(KvTxnReply { executed_branch: reply.executed_branch, responses: op_responses(reply.responses)? })
+}
+
+fn op_responses(responses: Vec<PbOpResponse>) -> Result<Vec<OpResponse>, NotAnAnswer> {
+    let responses = responses.into_iter().map(|response| {
         let response = response.response.ok_or(NotAnAnswer("responses.response"))?;
         Ok(op_response(response))
     });
-    Ok(TxnReply { path, responses: responses.collect::<Result<_, _>>()? })
+    responses.collect()
 }
 
 /// The reverse of its `Display`.
@@ -114,6 +120,13 @@ mod tests {
             };
             assert_eq!(transaction(message).unwrap(), sent);
         }
+        for executed_branch in [None, Some(0), Some(7)] {
+            let sent = KvTxnReply { executed_branch, responses: responses.clone() };
+            let Some(PbResult::KvTransaction(message)) = to_pb(Applied::KvTxn(sent.clone())) else {
+                panic!("not a transaction")
+            };
+            assert_eq!(kv_transaction(message).unwrap(), sent);
+        }
     }
 
     #[test]
@@ -124,5 +137,7 @@ mod tests {
         }
         let reply = PbTxnReply { responses: vec![Default::default()], ..PbTxnReply::default() };
         assert_eq!(transaction(reply), Err(NotAnAnswer("responses.response")));
+        let reply = PbKvTxnReply { executed_branch: None, responses: vec![Default::default()] };
+        assert_eq!(kv_transaction(reply), Err(NotAnAnswer("responses.response")));
     }
 }

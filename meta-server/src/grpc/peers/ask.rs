@@ -124,6 +124,9 @@ pub fn write(
             Some(PbResult::Transaction(reply)) => {
                 Applied::Txn(answers::transaction(reply).map_err(|error| Failure::Unknown(error.to_string()))?)
             }
+            Some(PbResult::KvTransaction(reply)) => {
+                Applied::KvTxn(answers::kv_transaction(reply).map_err(|error| Failure::Unknown(error.to_string()))?)
+            }
             Some(PbResult::NotLeader(not_leader)) => return Err(not_leader.into()),
             None => return Err(Failure::Unknown("the answer does not say what was done".into())),
         };

@@ -19,9 +19,6 @@ use crate::{
 pub async fn write(node: &MetaNode, command: &[u8]) -> Result<pb::WriteReply, Status> {
     let command: Command = rmp_serde::from_slice(command)
         .map_err(|error| Status::invalid_argument(format!("cannot understand a forwarded command: {error}")))?;
-    if !answers::is_tellable(&command) {
-        return Err(Status::invalid_argument("this command can not be forwarded: send it to the leader"));
-    }
     let result = match node.propose(command).await {
         Ok(applied) => answers::to_pb(applied)
             .ok_or_else(|| Status::unknown("the write was done, but its answer can not be told to another member"))?,
