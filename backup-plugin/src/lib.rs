@@ -1,6 +1,7 @@
 //! Backup and restore for a Raft metadata store, as a plugin of the server that hosts it.
 //!
 //! - [`record`]: what an export holds, as types. [`codec`]: the same as lines of text.
+//! - [`upgrade`]: the lines of older versions as records of the current one. [`downgrade`]: the way back.
 //! - [`source`], [`target`]: the two seams. A host implements them; the plugin knows nothing else of it.
 //! - [`export`]: a pinned view as a stream of chunks, or as a file. [`service`]: the gRPC handlers that a host mounts.
 //! - [`provenance`]: what an export has to include, and where it comes from. [`wire`]: the same as messages.
@@ -12,6 +13,7 @@
 pub mod clock;
 pub mod cluster;
 pub mod codec;
+pub mod downgrade;
 pub mod export;
 pub mod hex;
 pub mod import;
@@ -21,4 +23,5 @@ pub mod record;
 pub mod service;
 pub mod source;
 pub mod target;
+pub mod upgrade;
 pub mod wire;

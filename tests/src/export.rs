@@ -16,6 +16,8 @@ pub struct Export {
     pub payloads: BTreeMap<u64, Value>,
     /// The index of LastApplied.
     pub applied: Option<u64>,
+    /// `{"configs":…,"nodes":…}` of LastMembership.
+    pub membership: Value,
     pub sequence: u64,
     pub nodes: BTreeMap<u64, Value>,
     /// Each key with its record: `{"seq":…,"meta":…,"data":…}`.
@@ -60,7 +62,10 @@ impl Export {
             }
             "Sequences" => self.sequence = number(value),
             "StateMachineMeta" if key == "LastApplied" => self.applied = Some(number(&value["LogId"]["index"])),
-            "StateMachineMeta" => assert_eq!(key, "LastMembership"),
+            "StateMachineMeta" => {
+                assert_eq!(key, "LastMembership");
+                self.membership = value["Membership"]["membership"].clone();
+            }
             "Nodes" => assert_eq!(self.nodes.insert(number(key), value.clone()), None),
             "Expire" => {
                 self.expires.insert((number(&key["time_ms"]), number(&key["seq"])), text(&value["key"]));

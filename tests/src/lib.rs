@@ -21,6 +21,7 @@ pub mod linearizable;
 pub mod load;
 pub mod loopback;
 pub mod measure;
+pub mod older;
 pub mod proxy;
 pub mod replay;
 pub mod scenario;

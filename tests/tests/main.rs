@@ -24,6 +24,7 @@ mod membership;
 mod memory;
 mod new_cluster;
 mod offline_export;
+mod older_versions;
 mod one_node_history;
 mod protocol;
 mod restore;

@@ -1,16 +1,16 @@
 //! One line of text into one record. The shapes below are the JSON of the format; what they may not say is refused by name.
 
-use std::fmt;
-
 use serde::{
-    Deserialize, Deserializer,
-    de::{self, IgnoredAny, SeqAccess, Visitor},
+    Deserialize,
+    de::{IgnoredAny, SeqAccess},
 };
 
-use super::{SEQUENCE_KEY, kv, tree::Tree};
-use crate::record::{
-    DATA_VERSION, Header, KvMeta, LogEntry, LogId, Node, Record, SeqV, StateRecord, StoredMembership, Vote,
+use super::{
+    SEQUENCE_KEY, kv,
+    tree::{Line, Tree, read_line},
+    version::UnknownVersion,
 };
+use crate::record::{Header, KvMeta, LogEntry, LogId, Node, Record, SeqV, StateRecord, StoredMembership, Vote};
 
 /// Why a line is not a record.
 #[derive(Debug, thiserror::Error)]
@@ -18,14 +18,16 @@ pub enum DecodeError {
     /// Not JSON, or not the JSON of a record. Columns count bytes from 1.
     #[error("{reason} at column {column}")]
     Json { reason: String, column: usize },
-    #[error("unknown tree `{0}`: version {DATA_VERSION} has `header`, `raft_log` and `state_machine/<n>`")]
-    UnknownTree(String),
+    #[error("unknown tree `{tree}`: this version of the format has {known}")]
+    UnknownTree { tree: String, known: &'static str },
     #[error("unknown key `{key}` in a `{kind}` record")]
     UnknownKey { kind: &'static str, key: String },
     #[error("the value of `{key}` is a `{found}`")]
     WrongValue { key: String, found: &'static str },
-    #[error("version {0} is not supported: only {DATA_VERSION} is read")]
-    Version(String),
+    #[error("the entry is filed under index {index}, but says that it is {log_id}")]
+    WrongIndex { index: u64, log_id: LogId },
+    #[error(transparent)]
+    Version(#[from] UnknownVersion),
     #[error("the store was stopped half way through an upgrade to {0}: let the upgrade finish, then export again")]
     Upgrading(String),
     #[error("sealed file: this version cannot check the seal")]
@@ -54,29 +56,29 @@ pub fn decode(line: &str) -> Result<Record, DecodeError> {
 
 /// Reads any line, as the general JSON reader does.
 pub(super) fn decode_any(line: &str) -> Result<Record, DecodeError> {
-    match serde_json::from_str(line)? {
-        Line::Header(HeaderLine::DataHeader(header)) => decode_header(header).map(Record::Header),
-        Line::RaftLog(record) => Ok(match record {
+    match read_line(line)? {
+        CurrentLine::Header(header) => decode_header(header).map(Record::Header),
+        CurrentLine::RaftLog(record) => Ok(match record {
             LogLine::NodeId(id) => Record::NodeId(id),
             LogLine::Vote(vote) => Record::Vote(vote),
             LogLine::Committed(log_id) => Record::Committed(log_id),
             LogLine::Purged(log_id) => Record::Purged(log_id),
             LogLine::LogEntry(entry) => Record::LogEntry(entry),
         }),
-        Line::StateMachine(record) => decode_state(record).map(Record::State),
-        Line::Unknown(tree) => Err(DecodeError::UnknownTree(tree)),
+        CurrentLine::StateMachine(record) => decode_state(record).map(Record::State),
+        CurrentLine::Unknown(tree) => {
+            Err(DecodeError::UnknownTree { tree, known: "`header`, `raft_log` and `state_machine/<n>`" })
+        }
     }
 }
 
-fn decode_header(header: KeyValue<String, HeaderValue>) -> Result<Header, DecodeError> {
+/// A header of any version, which is its reader's to know.
+pub(crate) fn decode_header(HeaderLine::DataHeader(header): HeaderLine) -> Result<Header, DecodeError> {
     let KeyValue { key, value } = header;
     match key.as_str() {
         "header" => {}
         "seal" => return Err(DecodeError::Sealed),
         _ => return Err(DecodeError::UnknownKey { kind: "DataHeader", key }),
-    }
-    if value.version != DATA_VERSION {
-        return Err(DecodeError::Version(value.version));
     }
     if let Some(version) = value.upgrading {
         return Err(DecodeError::Upgrading(version));
@@ -110,57 +112,40 @@ fn decode_state(record: StateLine) -> Result<StateRecord, DecodeError> {
     }
 }
 
-/// A line: an array of a tree and a record, whose shape follows from the tree.
-enum Line {
+/// A line of the current version.
+enum CurrentLine {
     Header(HeaderLine),
     RaftLog(LogLine),
     StateMachine(StateLine),
     Unknown(String),
 }
 
-impl<'de> Deserialize<'de> for Line {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pair;
-
-        impl<'de> Visitor<'de> for Pair {
-            type Value = Line;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an array of a tree and a record")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Line, A::Error> {
-                let tree = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
-                let line = match tree {
-                    Tree::Header => seq.next_element()?.map(Line::Header),
-                    Tree::RaftLog => seq.next_element()?.map(Line::RaftLog),
-                    Tree::StateMachine => seq.next_element()?.map(Line::StateMachine),
-                    Tree::RaftState => {
-                        seq.next_element::<IgnoredAny>()?.map(|_| Line::Unknown("raft_state".to_owned()))
-                    }
-                    Tree::Unknown(tree) => seq.next_element::<IgnoredAny>()?.map(|_| Line::Unknown(tree)),
-                };
-                line.ok_or_else(|| de::Error::invalid_length(1, &self))
-            }
-        }
-
-        deserializer.deserialize_seq(Pair)
+impl Line for CurrentLine {
+    fn read<'de, A: SeqAccess<'de>>(tree: Tree, seq: &mut A) -> Result<Option<Self>, A::Error> {
+        let unknown = |tree: &str| CurrentLine::Unknown(tree.to_owned());
+        Ok(match tree {
+            Tree::Header => seq.next_element()?.map(CurrentLine::Header),
+            Tree::RaftLog => seq.next_element()?.map(CurrentLine::RaftLog),
+            Tree::StateMachine => seq.next_element()?.map(CurrentLine::StateMachine),
+            Tree::RaftState => seq.next_element::<IgnoredAny>()?.map(|_| unknown("raft_state")),
+            Tree::Unknown(tree) => seq.next_element::<IgnoredAny>()?.map(|_| unknown(&tree)),
+        })
     }
 }
 
 #[derive(Deserialize)]
-struct KeyValue<K, V> {
-    key: K,
-    value: V,
+pub(crate) struct KeyValue<K, V> {
+    pub(crate) key: K,
+    pub(crate) value: V,
 }
 
 #[derive(Deserialize)]
-enum HeaderLine {
+pub(crate) enum HeaderLine {
     DataHeader(KeyValue<String, HeaderValue>),
 }
 
 #[derive(Deserialize)]
-struct HeaderValue {
+pub(crate) struct HeaderValue {
     version: String,
     #[serde(default)]
     upgrading: Option<String>,

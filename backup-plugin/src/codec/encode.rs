@@ -10,13 +10,13 @@ pub fn encode(record: &Record, out: &mut Vec<u8>) {
     match record {
         Record::Header(header) => {
             let value = HeaderValue { version: &header.version };
-            write(out, "header", &HeaderLine::DataHeader(KeyValue { key: "header", value }));
+            write_line(out, "header", &HeaderLine::DataHeader(KeyValue { key: "header", value }));
         }
-        Record::NodeId(id) => write(out, RAFT_LOG, &LogLine::NodeId(id)),
-        Record::Vote(vote) => write(out, RAFT_LOG, &LogLine::Vote(vote)),
-        Record::Committed(log_id) => write(out, RAFT_LOG, &LogLine::Committed(log_id)),
-        Record::Purged(log_id) => write(out, RAFT_LOG, &LogLine::Purged(log_id)),
-        Record::LogEntry(entry) => write(out, RAFT_LOG, &LogLine::LogEntry(entry)),
+        Record::NodeId(id) => write_line(out, RAFT_LOG, &LogLine::NodeId(id)),
+        Record::Vote(vote) => write_line(out, RAFT_LOG, &LogLine::Vote(vote)),
+        Record::Committed(log_id) => write_line(out, RAFT_LOG, &LogLine::Committed(log_id)),
+        Record::Purged(log_id) => write_line(out, RAFT_LOG, &LogLine::Purged(log_id)),
+        Record::LogEntry(entry) => write_line(out, RAFT_LOG, &LogLine::LogEntry(entry)),
         Record::State(record) => encode_state(record, out),
     }
 }
@@ -35,10 +35,11 @@ fn encode_state(record: &StateRecord, out: &mut Vec<u8>) {
         StateRecord::Kv { key, value } => return kv::write(key, value, out),
         StateRecord::Ignored => meta("Initialized", MetaValue::Bool(true)),
     };
-    write(out, "state_machine/0", &line);
+    write_line(out, "state_machine/0", &line);
 }
 
-fn write(out: &mut Vec<u8>, tree: &str, record: &impl Serialize) {
+/// Appends `["<tree>",<record>]`.
+pub(crate) fn write_line(out: &mut Vec<u8>, tree: &str, record: &impl Serialize) {
     // A Vec takes every byte, and no record has a map key that JSON cannot write: there is nothing left to fail.
     serde_json::to_writer(out, &(tree, record)).expect("a record is always written");
 }

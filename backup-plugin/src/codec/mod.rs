@@ -8,13 +8,19 @@ mod decode;
 mod encode;
 mod kv;
 mod tree;
+mod version;
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
 pub use decode::{DecodeError, decode};
+pub(crate) use decode::{HeaderLine, KeyValue, decode_header};
 pub use encode::encode;
-pub(crate) use tree::{Tree, tree_of};
+pub(crate) use encode::write_line;
+pub(crate) use tree::{Line, Tree, read_line, tree_of};
+pub use version::{UnknownVersion, Version};
 
 /// The one live key of `Sequences`: the counter of all key-value records.
-const SEQUENCE_KEY: &str = "generic-kv";
+pub(crate) const SEQUENCE_KEY: &str = "generic-kv";

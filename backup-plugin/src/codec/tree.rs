@@ -1,6 +1,6 @@
 //! The first element of a line: which part of the store its record belongs to.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
@@ -55,32 +55,50 @@ impl<'de> Deserialize<'de> for Tree {
     }
 }
 
-/// The tree of a line of any version, whatever its record is.
-pub(crate) fn tree_of(line: &str) -> Result<Tree, DecodeError> {
-    struct First(Tree);
+/// A line: an array of a tree and a record, whose shape follows from the tree and from the version of the format.
+pub(crate) trait Line: Sized {
+    /// Reads the record of a line of `tree`; `None` where there is none.
+    fn read<'de, A: SeqAccess<'de>>(tree: Tree, seq: &mut A) -> Result<Option<Self>, A::Error>;
+}
 
-    impl<'de> Deserialize<'de> for First {
+/// Reads a line as lines of one version look.
+pub(crate) fn read_line<L: Line>(line: &str) -> Result<L, DecodeError> {
+    struct Pair<L>(L);
+
+    impl<'de, L: Line> Deserialize<'de> for Pair<L> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            struct Line;
+            struct Elements<L>(PhantomData<L>);
 
-            impl<'de> Visitor<'de> for Line {
-                type Value = First;
+            impl<'de, L: Line> Visitor<'de> for Elements<L> {
+                type Value = Pair<L>;
 
                 fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     f.write_str("an array of a tree and a record")
                 }
 
-                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<First, A::Error> {
+                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Pair<L>, A::Error> {
                     let tree = seq.next_element()?.ok_or_else(|| de::Error::invalid_length(0, &self))?;
-                    while seq.next_element::<IgnoredAny>()?.is_some() {}
-                    Ok(First(tree))
+                    let line = L::read(tree, &mut seq)?.ok_or_else(|| de::Error::invalid_length(1, &self))?;
+                    Ok(Pair(line))
                 }
             }
 
-            deserializer.deserialize_seq(Line)
+            deserializer.deserialize_seq(Elements(PhantomData))
         }
     }
 
-    let First(tree) = serde_json::from_str(line)?;
-    Ok(tree)
+    let Pair(line) = serde_json::from_str(line)?;
+    Ok(line)
+}
+
+/// The tree of a line of any version, whatever its record is.
+pub(crate) fn tree_of(line: &str) -> Result<Tree, DecodeError> {
+    read_line(line)
+}
+
+impl Line for Tree {
+    fn read<'de, A: SeqAccess<'de>>(tree: Tree, seq: &mut A) -> Result<Option<Self>, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Some(tree))
+    }
 }

@@ -2,14 +2,21 @@
 //!
 //! Knows nothing of text, of targets, or of what the operator asked for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Once, Refusal, log::LogCheck, room::check_room, state::StateCheck, summary::RecordCounts};
-use crate::record::{HardState, Header, LogId, Record, StateRecord, Vote};
+use super::{
+    Once, Refusal, log::LogCheck, retired::RetiredCheck, room::check_room, state::StateCheck, summary::RecordCounts,
+};
+use crate::{
+    codec::Version,
+    record::{HardState, Header, LogId, Record, StateRecord, Vote},
+    upgrade::Decoded,
+};
 
 /// Takes every record of an input, then tells what they come to.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
+    version: Version,
     header: Once<Header>,
     node_id: Once<Option<u64>>,
     vote: Once<Option<Vote>>,
@@ -17,13 +24,14 @@ pub(super) struct Checks {
     purged: Once<Option<LogId>>,
     log: LogCheck,
     state: StateCheck,
+    retired: RetiredCheck,
     counts: RecordCounts,
 }
 
 /// What an input that passed its checks says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// As the file has it.
+    /// As the file has it, but for a `purged` that was raised.
     pub(super) hard_state: HardState,
     /// The line that told the node id.
     pub(super) node_id_line: Option<u64>,
@@ -34,6 +42,10 @@ pub(super) struct Facts {
     /// Who votes by the last membership that the file knows.
     pub(super) voters: BTreeSet<u64>,
     pub(super) counts: RecordCounts,
+    /// The log up to LastApplied, which is this, is not to be kept although the file has it.
+    pub(super) log_dropped: Option<LogId>,
+    /// What was left out because it is retired, by kind.
+    pub(super) retired: BTreeMap<String, u64>,
 }
 
 /// A refusal of the input as a whole, with the line that shows it best.
@@ -44,11 +56,39 @@ pub(super) struct Fault {
 }
 
 impl Checks {
-    /// Checks the record in `line` against those before it.
-    pub(super) fn push(&mut self, line: u64, record: &Record) -> Result<(), Refusal> {
-        self.counts.push(record);
+    /// `drop_retired`: whether the operator lets retired records go.
+    pub(super) fn new(version: Version, drop_retired: bool) -> Self {
+        Checks { version, retired: RetiredCheck::new(drop_retired), ..Checks::default() }
+    }
+
+    /// Checks what `line` says against what those before it said. Gives the record to hand on, if it is of use to a target:
+    /// identity and hard state go into the seed, the expire index is rebuilt.
+    pub(super) fn push(&mut self, line: u64, decoded: Decoded) -> Result<Option<Record>, Refusal> {
+        let record = match decoded {
+            Decoded::Record(record) => record,
+            Decoded::Ignored => {
+                self.counts.others += 1;
+                return Ok(None);
+            }
+            Decoded::Retired(retired) => match self.retired.push(line, retired)? {
+                Some(entry) => Record::LogEntry(entry),
+                None => return Ok(None),
+            },
+        };
+        self.counts.push(&record);
+        self.check(line, &record)?;
+        let restored = match &record {
+            Record::LogEntry(_) => true,
+            Record::State(record) => !matches!(record, StateRecord::Expire { .. } | StateRecord::Ignored),
+            _ => false,
+        };
+        Ok(restored.then_some(record))
+    }
+
+    fn check(&mut self, line: u64, record: &Record) -> Result<(), Refusal> {
         check_room(record)?;
         match record {
+            Record::Header(_) if line > 1 && self.header.get().is_none() => Err(Refusal::HeaderLate),
             Record::Header(header) => self.header.set("header", line, header.clone()),
             Record::NodeId(id) => self.node_id.set("NodeId", line, *id),
             Record::Vote(vote) => self.vote.set("Vote", line, *vote),
@@ -61,7 +101,8 @@ impl Checks {
 
     /// Checks all records against each other, once the last one is in.
     pub(super) fn finish(self) -> Result<Facts, Fault> {
-        self.check_log_start()?;
+        let headless = self.check_log_start()?;
+        let retired = self.retired.ends_log(self.state.applied.get().copied())?;
         self.state.check_sequence().map_err(|at| Fault { line: Some(at.line), refusal: at.value })?;
         let last = match (self.log.last(), self.check_state()?) {
             (Some(log), Some(applied)) if log.index > applied.index => log,
@@ -74,36 +115,47 @@ impl Checks {
             (None, None) => return Err(whole(Refusal::NoState)),
         };
         self.check_log_ids(last)?;
+        let log_dropped = self.state.applied.get().copied().filter(|_| headless || retired);
         Ok(Facts {
             hard_state: HardState {
                 node_id: self.node_id.known(),
                 vote: self.vote.known(),
                 committed: self.committed.known(),
-                purged: self.purged.known(),
+                purged: log_dropped.or(self.purged.known()),
             },
             node_id_line: self.node_id.line(),
             last,
             tail: self.log.len_above(self.state.applied.get().map(|applied| applied.index)),
             voters: self.voters(),
             counts: self.counts,
+            log_dropped,
+            retired: self.retired.counts(),
         })
     }
 
-    /// The log starts right after what was purged, or at 0.
-    fn check_log_start(&self) -> Result<(), Fault> {
-        let Some(first) = self.log.first() else { return Ok(()) };
+    /// The log starts right after what was purged, or at 0. Whether it does neither, and nothing says what came before, which is
+    /// well where the state machine covers that.
+    fn check_log_start(&self) -> Result<bool, Fault> {
+        let (Some(first), Some(last)) = (self.log.first(), self.log.last()) else { return Ok(false) };
         let fault = |refusal| Err(Fault { line: Some(first.line), refusal });
         let first = first.value;
-        match self.purged.known() {
-            None if first.index != 0 => fault(Refusal::LogStart { first, expected: 0 }),
-            Some(purged) if purged.index.checked_add(1) != Some(first.index) => {
-                fault(Refusal::LogStart { first, expected: purged.index.saturating_add(1) })
-            }
-            Some(purged) if first.leader_id < purged.leader_id => {
-                fault(Refusal::LogBack { previous: purged, found: first })
-            }
-            _ => Ok(()),
+        let Some(purged) = self.purged.known() else {
+            let covered = |applied: &LogId| first.index <= applied.index + 1 && last.index >= applied.index;
+            return match first.index {
+                0 => Ok(false),
+                _ if self.version.lacks_purged() && self.state.applied.get().is_some_and(covered) => Ok(true),
+                _ => fault(Refusal::LogStart { first, expected: 0 }),
+            };
+        };
+        // Older servers wrote down what they were about to purge before they did: it may still be there.
+        let still_there = self.version < Version::V004 && first.index <= purged.index;
+        if purged.index.checked_add(1) != Some(first.index) && !still_there {
+            return fault(Refusal::LogStart { first, expected: purged.index.saturating_add(1) });
         }
+        if first.index > purged.index && first.leader_id < purged.leader_id {
+            return fault(Refusal::LogBack { previous: purged, found: first });
+        }
+        Ok(false)
     }
 
     /// A state machine says what it is at, or is not there at all and the log tells the whole of it. Returns LastApplied.
@@ -174,9 +226,4 @@ fn check_above(name: &'static str, log_id: LogId, limit_name: &'static str, limi
 
 fn whole(refusal: Refusal) -> Fault {
     Fault { line: None, refusal }
-}
-
-/// Whether a record is of use to a target: identity and hard state go into the seed, the expire index is rebuilt.
-pub(super) fn is_restored(record: &StateRecord) -> bool {
-    !matches!(record, StateRecord::Expire { .. } | StateRecord::Ignored)
 }

@@ -14,10 +14,13 @@ mod options;
 mod origin;
 mod plan;
 mod refusal;
+mod retired;
 mod room;
 mod state;
 mod summary;
 
+#[cfg(test)]
+mod older_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -25,7 +28,7 @@ mod tests;
 
 use std::io::Read;
 
-use check::{Checks, Facts, is_restored};
+use check::{Checks, Facts};
 use error::InputName;
 use once::{At, Once};
 use origin::origin;
@@ -41,7 +44,7 @@ use crate::{
     hex::hex,
     input::Reader,
     record::Record,
-    target::{RestoreGeneration, RestoreTarget, Seed, Source},
+    target::{RestoreError, RestoreGeneration, RestoreTarget, Seed, Source},
 };
 
 /// Progress is told about once for so many bytes.
@@ -59,23 +62,32 @@ pub fn run<T: RestoreTarget>(
 ) -> Result<ImportOutcome, ImportError> {
     let mut reader = Reader::open(input, name)?;
     let name = InputName(name);
-    let mut checks = Checks::default();
-    read_header(&mut reader, &mut checks, name)?;
+    let mut checks = Checks::new(reader.version(), options.drop_retired);
+    // Nothing is begun for a file that is not of a version that is read.
+    let first = next(&mut reader, &mut checks, name)?;
 
     let mut generation = target.begin().map_err(|error| name.target(error))?;
+    if let Some((line, Some(record))) = first {
+        hand_on(&mut generation, line, record).map_err(|error| name.target(error))?;
+    }
     feed(&mut reader, &mut checks, &mut generation, name, progress)?;
     let facts = checks.finish().map_err(|fault| name.fault(fault))?;
     let plan = ImportPlan::new(&facts, &options.identity).map_err(|fault| name.fault(fault))?;
     build(&reader, &facts, plan, generation, name, options)
 }
 
-/// The first line is the header: nothing is begun for a file that is not of a version that is read.
-fn read_header(reader: &mut Reader<'_>, checks: &mut Checks, name: InputName<'_>) -> Result<(), ImportError> {
-    let Some((line, record)) = reader.next_record()? else { return Ok(()) };
-    checks.push(line, &record).map_err(|refusal| name.refuse(Some(line), refusal))
+/// The next line, checked: its number, and the record in it if that is to be handed on. `None` at the end.
+fn next(
+    reader: &mut Reader<'_>,
+    checks: &mut Checks,
+    name: InputName<'_>,
+) -> Result<Option<(u64, Option<Record>)>, ImportError> {
+    let Some((line, decoded)) = reader.next_record()? else { return Ok(None) };
+    let record = checks.push(line, decoded).map_err(|refusal| name.refuse(Some(line), refusal))?;
+    Ok(Some((line, record)))
 }
 
-/// Every line after the header: checked, handed on.
+/// Every line after the first: checked, handed on.
 fn feed(
     reader: &mut Reader<'_>,
     checks: &mut Checks,
@@ -84,14 +96,10 @@ fn feed(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), ImportError> {
     let mut told = 0;
-    while let Some((line, record)) = reader.next_record()? {
-        checks.push(line, &record).map_err(|refusal| name.refuse(Some(line), refusal))?;
-        match record {
-            Record::LogEntry(entry) => generation.log_entry(line, entry),
-            Record::State(record) if is_restored(&record) => generation.state_record(line, record),
-            _ => Ok(()),
+    while let Some((line, record)) = next(reader, checks, name)? {
+        if let Some(record) = record {
+            hand_on(generation, line, record).map_err(|error| name.target(error))?;
         }
-        .map_err(|error| name.target(error))?;
         if reader.read_bytes() - told >= PROGRESS_STEP {
             told = reader.read_bytes();
             progress(Progress { lines: line, bytes: told });
@@ -99,6 +107,14 @@ fn feed(
     }
     progress(Progress { lines: reader.lines(), bytes: reader.read_bytes() });
     Ok(())
+}
+
+fn hand_on(generation: &mut impl RestoreGeneration, line: u64, record: Record) -> Result<(), RestoreError> {
+    match record {
+        Record::LogEntry(entry) => generation.log_entry(line, entry),
+        Record::State(record) => generation.state_record(line, record),
+        _ => Ok(()),
+    }
 }
 
 /// Ends the feeding, and makes the generation live unless it is there already.
@@ -138,6 +154,7 @@ fn build(
         sha256: hex(&reader.sha256()),
         content: state.digest.to_string(),
         records: facts.counts,
+        dropped: facts.retired.clone(),
         warnings,
     };
     if options.known.contains(&origin) {

@@ -7,6 +7,7 @@ use crate::{cluster::MemberList, target::Origin};
 pub struct ImportOptions {
     pub(super) identity: Identity,
     pub(super) known: Vec<Origin>,
+    pub(super) drop_retired: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -28,7 +29,14 @@ impl ImportOptions {
                 return Err(OptionsError::IdNotInList { id, list: members.canonical().trim_end().replace('\n', " ") });
             }
         };
-        Ok(ImportOptions { identity, known: Vec::new() })
+        Ok(ImportOptions { identity, known: Vec::new(), drop_retired: false })
+    }
+
+    /// Leaves out what only early servers could hold, instead of refusing it.
+    #[must_use]
+    pub fn drop_retired(mut self, drop: bool) -> Self {
+        self.drop_retired = drop;
+        self
     }
 
     /// Leaves everything as it is when one of the generations that are there, of these origins, came from the same file, id and

@@ -5,10 +5,16 @@ use std::io::Read;
 use sha2::{Digest, Sha256};
 
 use super::{ImportOptions, options::Identity};
-use crate::{cluster::MemberList, codec::decode, input::Reader, record::Record, target::Origin};
+use crate::{
+    cluster::MemberList,
+    input::Reader,
+    record::Record,
+    target::Origin,
+    upgrade::{Decoded, decode},
+};
 
-/// How a line begins that says which node the file was exported from.
-const NODE_ID: &str = r#"["raft_log",{"NodeId":"#;
+/// How a line begins that says which node the file was exported from: today, and before V004.
+const NODE_ID: [&str; 2] = [r#"["raft_log",{"NodeId":"#, r#"["raft_state",{"RaftStateKV":{"key":"Id""#];
 
 /// Whether `live` came from this very input and these options; then gives the node that it is. Reads the whole input, and
 /// builds nothing.
@@ -20,10 +26,11 @@ pub fn is_origin(live: Origin, input: impl Read + Send, options: &ImportOptions)
         Identity::SameNode { id } => (*id, None),
         Identity::NewMember { id, members } => (Some(*id), Some(members)),
     };
+    let version = reader.version();
     while let Some(line) = reader.next_line().ok()? {
         if node_id.is_none()
-            && line.starts_with(NODE_ID)
-            && let Ok(Record::NodeId(found)) = decode(line)
+            && NODE_ID.iter().any(|start| line.starts_with(start))
+            && let Ok(Decoded::Record(Record::NodeId(found))) = decode(version, line)
         {
             node_id = found;
         }

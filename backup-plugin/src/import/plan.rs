@@ -88,10 +88,18 @@ impl ImportPlan {
 
     pub(super) fn warnings(&self, facts: &Facts) -> Vec<Warning> {
         let mut warnings = vec![Warning::Unsealed];
+        if !facts.retired.is_empty() {
+            warnings.push(Warning::Retired(facts.retired.clone()));
+        }
         if let ImportPlan::SameNode { node_id, .. } = self
             && facts.voters.len() > 1
         {
             warnings.push(Warning::OneOfMany { node_id: *node_id, voters: facts.voters.clone() });
+        }
+        if let ImportPlan::SameNode { .. } = self
+            && let Some(applied) = facts.log_dropped
+        {
+            warnings.push(Warning::LogDropped { applied });
         }
         warnings
     }

@@ -3,6 +3,7 @@
 use crate::{
     cluster::Exhausted,
     record::{LogId, MAX_KEY_BYTES},
+    upgrade::Retired,
 };
 
 use super::room::LARGEST;
@@ -11,6 +12,8 @@ use super::room::LARGEST;
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
     // Records that must be there, once.
+    #[error("a `header` record that is not the first line")]
+    HeaderLate,
     #[error("a second `{kind}` record; the first is in line {first}")]
     Twice { kind: &'static str, first: u64 },
     #[error("it was exported from node {found}, not from node {given}: leave out --id, or give --initial-cluster too")]
@@ -27,6 +30,15 @@ pub enum Refusal {
     StateIncomplete { missing: &'static str },
     #[error("it has no state machine, and its log starts after {purged}: the file is cut, or not a whole export")]
     LogWithoutState { purged: LogId },
+
+    // What only early servers could hold.
+    #[error("{0} is of a kind that no current server can hold: --drop-retired leaves out all that is")]
+    Retired(Retired),
+    #[error(
+        "{retired} can not be applied any more, and nothing that the file holds includes it: {}",
+        applied.map_or("it has no state machine".to_owned(), |applied| format!("its state machine ends at {applied}"))
+    )]
+    RetiredTail { retired: Retired, applied: Option<LogId> },
 
     // Key-value records and nodes.
     #[error("a key of {len} bytes: a key has 1 to {MAX_KEY_BYTES} bytes")]

@@ -1,6 +1,9 @@
 //! What an import tells: how far it is, what it read, what it made, and what the operator should know.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::record::{LogId, Record, StateRecord};
 
@@ -43,6 +46,8 @@ pub struct ImportSummary {
     /// The content digest of the new state, 64 lower-case hex digits.
     pub content: String,
     pub records: RecordCounts,
+    /// What was left out because no current server can hold it, by kind.
+    pub dropped: BTreeMap<String, u64>,
     pub warnings: Vec<Warning>,
 }
 
@@ -75,6 +80,10 @@ impl RecordCounts {
 pub enum Warning {
     /// The file has no seal.
     Unsealed,
+    /// So many of each kind were left out: no current server can hold them.
+    Retired(BTreeMap<String, u64>),
+    /// The log up to this id, LastApplied, was left out: it starts in the middle, or holds what is retired.
+    LogDropped { applied: LogId },
     /// One node of several was restored as it was.
     OneOfMany { node_id: u64, voters: BTreeSet<u64> },
 }
@@ -85,6 +94,18 @@ impl fmt::Display for Warning {
             Warning::Unsealed => {
                 f.write_str("the file has no seal: if it was cut at the end of a line, that can not be seen")
             }
+            Warning::Retired(counts) => {
+                f.write_str("left out, because no current server can hold them:")?;
+                for (i, (kind, count)) in counts.iter().enumerate() {
+                    write!(f, "{} {count} {kind}", if i == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+            Warning::LogDropped { applied } => write!(
+                f,
+                "the log up to {applied}, which the state machine includes, was left out: it starts in the middle, or \
+                 holds commands that are retired"
+            ),
             Warning::OneOfMany { node_id, voters } => write!(
                 f,
                 "this restores node {node_id}, one of {} voters: restore all of them from their own files, or none",

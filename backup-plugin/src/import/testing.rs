@@ -1,4 +1,5 @@
-//! A restore target in memory: keeps the promises of the seam, records what it was told, and fails at the call it is told to.
+//! A restore target in memory: keeps the promises of the seam, records what it was told, and fails at the call it is told to. And
+//! texts of exports with small changes.
 
 use std::{
     cell::{Cell, RefCell},
@@ -144,4 +145,32 @@ impl RestoreGeneration for MemoryGeneration {
         *shared.live.borrow_mut() = Some(Live { seed, source, replayed, log, records, keys });
         Ok(())
     }
+}
+
+/// A change to a text; lines count from 1.
+pub(super) enum Edit {
+    /// Replaces the first text by the second in a line.
+    Change(usize, &'static str, &'static str),
+    /// Puts a line before another.
+    Insert(usize, &'static str),
+    Remove(usize),
+    /// Keeps so many lines.
+    Cut(usize),
+}
+
+/// The text with changes, one after the other.
+pub(super) fn edited(text: &str, edits: &[Edit]) -> String {
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    for edit in edits {
+        match *edit {
+            Edit::Change(line, from, to) => {
+                assert!(lines[line - 1].contains(from), "{from} is not in {}", lines[line - 1]);
+                lines[line - 1] = lines[line - 1].replacen(from, to, 1);
+            }
+            Edit::Insert(line, text) => lines.insert(line - 1, text.to_owned()),
+            Edit::Remove(line) => drop(lines.remove(line - 1)),
+            Edit::Cut(count) => lines.truncate(count),
+        }
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
 }

@@ -3,7 +3,7 @@
 use std::{fmt::Display, io};
 
 use super::Compression;
-use crate::{codec::DecodeError, record::DATA_VERSION};
+use crate::codec::DecodeError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
@@ -28,8 +28,9 @@ pub enum Reason {
     Decode(#[from] DecodeError),
     #[error("the input is empty")]
     Empty,
-    #[error("no header line: a file without one is of version V0, and only {DATA_VERSION} is read")]
-    NoHeader,
+    /// Where the file is of another version, this is the first line that shows it.
+    #[error("no header line, so it is read as version V0: {0}")]
+    NoHeader(DecodeError),
     #[error("its {compression} data ends in the middle, after line {lines}: the file is cut")]
     CompressedCut { compression: Compression, lines: u64 },
     #[error("its {compression} data is damaged after line {lines}: {error}")]

@@ -27,14 +27,15 @@ pub(crate) use error::optional;
 pub use error::{InputError, Reason};
 
 use crate::{
-    codec::{Tree, decode, tree_of},
+    codec::Version,
     export::MAX_LINE_BYTES,
-    record::Record,
+    upgrade::{Decoded, decode, version_of},
 };
 
 /// Reads the records of a backup, one after the other.
 pub struct Reader<'a> {
     name: String,
+    version: Version,
     blocks: Blocks<Plain<'a>>,
     /// Whole lines, and how far they are handed on.
     block: Vec<u8>,
@@ -51,30 +52,27 @@ impl<'a> Reader<'a> {
     pub fn open(input: impl Read + Send + 'a, name: &str) -> Result<Reader<'a>, InputError> {
         let plain = Plain::open(input).map_err(|source| InputError::Read { name: name.to_owned(), line: 0, source })?;
         let blocks = Blocks::new(plain, MAX_LINE_BYTES);
-        let mut reader = Reader { name: name.to_owned(), blocks, block: Vec::new(), at: 0, lines: 0 };
-        reader.check_first_line()?;
+        let mut reader =
+            Reader { name: name.to_owned(), version: Version::default(), blocks, block: Vec::new(), at: 0, lines: 0 };
+        reader.version = reader.first_line()?;
         Ok(reader)
     }
 
     /// Looks at the first line, which is handed on later.
-    fn check_first_line(&mut self) -> Result<(), InputError> {
+    fn first_line(&mut self) -> Result<Version, InputError> {
         let Some(line) = self.next_line()? else { return Err(refused(&self.name, None, Reason::Empty)) };
-        // A first line of another tree is that of a file without a header: the oldest version.
-        match tree_of(line) {
-            Ok(Tree::RaftState | Tree::RaftLog | Tree::StateMachine) => Err(self.refuse(Reason::NoHeader)),
-            Ok(Tree::Header | Tree::Unknown(_)) => {
-                (self.at, self.lines) = (0, 0);
-                Ok(())
-            }
-            Err(error) => Err(self.refuse(error.into())),
-        }
+        let version = version_of(line).map_err(|error| self.refuse(error.into()))?;
+        (self.at, self.lines) = (0, 0);
+        Ok(version)
     }
 
     /// The next record and the number of its line; `None` at the end.
-    pub fn next_record(&mut self) -> Result<Option<(u64, Record)>, InputError> {
+    pub fn next_record(&mut self) -> Result<Option<(u64, Decoded)>, InputError> {
+        let version = self.version;
         let Some(line) = self.next_line()? else { return Ok(None) };
-        match decode(line) {
+        match decode(version, line) {
             Ok(record) => Ok(Some((self.lines, record))),
+            Err(error) if version == Version::V0 && self.lines == 1 => Err(self.refuse(Reason::NoHeader(error))),
             Err(error) => Err(self.refuse(error.into())),
         }
     }
@@ -103,6 +101,11 @@ impl<'a> Reader<'a> {
         self.at = (end + 1).min(self.block.len());
         self.lines += 1;
         start..end
+    }
+
+    /// The version that the first line tells.
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// What errors call the input.

@@ -9,14 +9,14 @@ use super::{
     Reader,
     testing::{gzip, zstd},
 };
-use crate::{export::MAX_LINE_BYTES, hex::hex, record::Record};
+use crate::{export::MAX_LINE_BYTES, hex::hex, upgrade::Decoded};
 
 const TAIL: &str = include_str!("../../../tests/fixtures/v004-tail.ndjson");
 const HEADER: &str = r#"["header",{"DataHeader":{"key":"header","value":{"version":"V004"}}}]"#;
 const NODE_ID: &str = r#"["raft_log",{"NodeId":1}]"#;
 
 /// The records of an input with their lines, and the refusal that ends them.
-fn read(input: impl Read + Send) -> (Vec<(u64, Record)>, Option<String>) {
+fn read(input: impl Read + Send) -> (Vec<(u64, Decoded)>, Option<String>) {
     let mut records = Vec::new();
     let mut reader = match Reader::open(input, "x") {
         Ok(reader) => reader,
@@ -58,11 +58,7 @@ fn bad_lines_are_refused_by_number() {
         (b"", 0, "x: the input is empty"),
         (b"\n", 0, "x, line 1: the line is empty"),
         (b"SQLite format 3\0", 0, "x, line 1: expected value at column 1"),
-        (
-            NODE_ID.as_bytes(),
-            0,
-            "x, line 1: no header line: a file without one is of version V0, and only V004 is read",
-        ),
+        (NODE_ID.as_bytes(), 0, "x, line 1: no header line, so it is read as version V0: unknown variant `NodeId`, "),
         (&[HEADER.as_bytes(), b"\n\n"].concat(), 1, "x, line 2: the line is empty"),
         (&[HEADER.as_bytes(), b"\n\n", HEADER.as_bytes()].concat(), 1, "x, line 2: the line is empty"),
         (&[HEADER.as_bytes(), b"\n[\xc3\xa9\xff]\n"].concat(), 1, "x, line 2: byte 4 of the line is not UTF-8"),

@@ -5,7 +5,7 @@ mod raft;
 mod state;
 
 pub use raft::{LeaderId, LogEntry, LogId, Membership, NoAddress, Payload, StoredMembership, Vote};
-pub use state::{Endpoint, EndpointError, KvMeta, MAX_KEY_BYTES, Node, SeqV, expiry_ms};
+pub use state::{Endpoint, EndpointError, KvMeta, MAX_KEY_BYTES, Node, SeqV, expiry_ms, is_milliseconds};
 
 /// The version of the format that is written.
 pub const DATA_VERSION: &str = "V004";

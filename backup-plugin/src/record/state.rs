@@ -10,9 +10,14 @@ pub const MAX_KEY_BYTES: usize = 65_000;
 /// Above this an `expire_at` is in milliseconds, otherwise in seconds.
 const MAX_SECONDS: u64 = 100_000_000_000;
 
+/// Whether an `expire_at` is in milliseconds.
+pub fn is_milliseconds(expire_at: u64) -> bool {
+    expire_at > MAX_SECONDS
+}
+
 /// An `expire_at` as milliseconds since 1970, whichever unit it is in.
 pub fn expiry_ms(expire_at: u64) -> u64 {
-    if expire_at > MAX_SECONDS { expire_at } else { expire_at * 1000 }
+    if is_milliseconds(expire_at) { expire_at } else { expire_at * 1000 }
 }
 
 /// When a record expires and when it was proposed.

@@ -7,6 +7,7 @@ mod condition;
 mod display;
 mod kv_transaction;
 mod limits;
+mod older;
 mod transaction;
 mod upsert;
 
@@ -24,6 +25,7 @@ use serde_json::value::RawValue;
 pub use condition::{BooleanExpression, Combine, Comparison, Condition, Predicate, Target};
 pub use kv_transaction::{KvBranch, KvOperation, KvPayload, KvTarget, KvTransaction};
 pub use limits::{LimitError, Limits};
+pub use older::CommandsOf2023;
 pub use transaction::{ConditionalOperation, Operation, Transaction, TxnOp};
 pub use upsert::{MatchSeq, MetaSpec, Ttl, UpsertKv, ValueOp};
 

@@ -65,6 +65,9 @@ pub struct ImportHow {
     /// Keep what the import replaces, so that `databend-metactl rollback` can switch back to it
     #[arg(long)]
     pub keep_old: bool,
+    /// Leave out what only servers of early 2022 could hold (databases, tables, shares), instead of refusing it
+    #[arg(long)]
+    pub drop_retired: bool,
 }
 
 /// What to do when the folder was already imported from this very input, with the same id and list.
@@ -86,7 +89,7 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
     let members = &args.initial_cluster;
     let members = if members.is_empty() { None } else { Some(MemberList::new(members.iter().cloned())?) };
     let target = StoreTarget::new(args.raft_dir.clone()).replacing(replaced(args));
-    let mut options = ImportOptions::new(args.id, members)?;
+    let mut options = ImportOptions::new(args.id, members)?.drop_retired(args.how.drop_retired);
     let path = sink::path(args.db.as_ref(), args.file.as_ref());
     let input = Input::open(path.as_deref())?;
     if again == Again::LeaveAlone {
@@ -230,6 +233,7 @@ impl Imported {
                 "keys": records.keys,
                 "others": records.others,
             },
+            "dropped": summary.dropped,
             "lines": summary.lines,
             "bytes": summary.bytes,
             "sha256": summary.sha256,
@@ -248,7 +252,7 @@ impl Imported {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use backup_plugin::{
         import::{RecordCounts, Warning},
@@ -271,6 +275,7 @@ mod tests {
             sha256: "cd".repeat(32),
             content: "ef".repeat(32),
             records: RecordCounts { log_entries: 120, nodes: 3, expires: 12, keys: 63, others: 8 },
+            dropped: BTreeMap::from([("Databases".to_owned(), 2), ("DropTable".to_owned(), 1)]),
             warnings: vec![Warning::Unsealed, Warning::OneOfMany { node_id: 2, voters: BTreeSet::from([1, 2, 3]) }],
         }
     }
