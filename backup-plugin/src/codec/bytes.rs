@@ -1,6 +1,8 @@
 //! How byte values look in a line: a JSON array of decimal numbers. Most of a backup is this, so it is written from a table and
 //! read 64 characters at a time. Knows nothing of records.
 
+use memchr::memchr_iter;
+
 /// Values that are written together.
 const BLOCK: usize = 256;
 /// The longest text of a value, `,255`.
@@ -47,10 +49,11 @@ const CHARS: usize = 64;
 /// Characters before the ones that are read: the longest number and one more.
 const BEFORE: usize = 4;
 
-/// Which of the four characters before a comma belong to a number of so many digits; the last one is its ones.
-const DIGITS: [u32; 4] = [0, 0xff00_0000, 0xffff_0000, 0xffff_ff00];
-/// The smallest number of so many digits: JSON has no leading zeros.
-const SMALLEST: [u32; 4] = [0, 0, 10, 100];
+/// The digits of a number with the first one topmost, as `0x00_02_05_05` for 255, is what is compared.
+const LARGEST: i32 = 0x02_05_05;
+/// For numbers of so many digits: which of the four characters before a comma are theirs, the last one its ones; and the smallest one,
+/// for JSON has no leading zeros. There is none of no digits.
+const DIGITS: [(u32, i32); 4] = [(0, i32::MAX), (0xff00_0000, 0), (0xffff_0000, 0x01_00), (0xffff_ff00, 0x01_00_00)];
 
 /// The values of `12,255,0`, what stands between the brackets of an array. `None` for anything but plain numbers up to 255 and
 /// single commas.
@@ -58,12 +61,10 @@ pub(super) fn read_array(text: &[u8]) -> Option<Vec<u8>> {
     if text.is_empty() {
         return Some(Vec::new());
     }
-    let separators = text.iter().filter(|c| **c == b',').count();
-    let mut values = Vec::with_capacity(separators + 1);
+    let mut values = Vec::with_capacity(memchr_iter(b',', text).count() + 1);
     // What is read, after the last characters of what was read before. A comma ends the last number too; digits after it end
     // nothing.
     let mut window = [b'0'; BEFORE + CHARS];
-    let mut wrong = false;
     // Characters of the number that a block leaves unfinished.
     let mut open = 0_u32;
     for start in (0..=text.len()).step_by(CHARS) {
@@ -78,34 +79,41 @@ pub(super) fn read_array(text: &[u8]) -> Option<Vec<u8>> {
                 padding[0] = b',';
             }
         }
-        let (mut commas, others) = commas_of(&window);
-        wrong |= others;
+        let mut commas = commas(&window)?;
 
         let mut numbers = [0_u8; CHARS];
         let mut count = 0;
         // Where the next number begins; it may have begun in the block before.
         let mut begin = open.wrapping_neg();
+        // Negative once a number was too large or too small, and above 3 once one was too long: told at the end of the block, so
+        // that no number waits for a branch.
+        let (mut outside, mut longest) = (0_i32, 0);
         while commas != 0 {
             let at = commas.trailing_zeros();
             commas &= commas - 1;
             let digits = at.wrapping_sub(begin);
-            let number = number_before(&window, at as usize, digits as usize % 4);
-            wrong |= digits.wrapping_sub(1) > 2 || number > 255 || number < SMALLEST[digits as usize % 4];
-            numbers[count % CHARS] = number as u8;
-            count += 1;
             begin = at + 1;
+            let (mask, smallest) = DIGITS[digits as usize % 4];
+            let text = window[at as usize % CHARS..].first_chunk().map_or(0, |text| u32::from_le_bytes(*text));
+            let text = (text ^ 0x3030_3030) & mask;
+            let compared = text.swap_bytes().cast_signed();
+            outside |= LARGEST.wrapping_sub(compared) | compared.wrapping_sub(smallest);
+            longest |= digits;
+            // In the topmost byte: ones, ten times the tens, a hundred times the hundreds.
+            numbers[count % CHARS] = (text.wrapping_mul(0x64_0a_01) >> 24) as u8;
+            count += 1;
+        }
+        if outside < 0 || longest > 3 {
+            return None;
         }
         open = (CHARS as u32).wrapping_sub(begin);
         values.extend_from_slice(&numbers[..count]);
-        if wrong {
-            return None;
-        }
     }
     Some(values)
 }
 
-/// Where the commas are, a bit for each character of the block; and whether anything is neither comma nor digit.
-fn commas_of(window: &[u8; BEFORE + CHARS]) -> (u64, bool) {
+/// Where the commas are, a bit for each character of the block; `None` if anything is neither comma nor digit.
+fn commas(window: &[u8; BEFORE + CHARS]) -> Option<u64> {
     const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
     const HIGH: u64 = !LOW;
     let mut commas = 0;
@@ -121,15 +129,7 @@ fn commas_of(window: &[u8; BEFORE + CHARS]) -> (u64, bool) {
         // Gathers the high bits in the topmost byte.
         commas |= ((comma >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) << (i * 8);
     }
-    (commas, others != 0)
-}
-
-/// The number of `digits` digits that ends before the character `at` of the block.
-fn number_before(window: &[u8; BEFORE + CHARS], at: usize, digits: usize) -> u32 {
-    let at = at % CHARS;
-    let text = window[at..].first_chunk().map_or(0, |text| u32::from_le_bytes(*text));
-    let digits = (text ^ 0x3030_3030) & DIGITS[digits];
-    (digits >> 24) + (digits >> 16 & 0xff) * 10 + (digits >> 8 & 0xff) * 100
+    (others == 0).then_some(commas)
 }
 
 #[cfg(test)]
