@@ -290,8 +290,7 @@ fn folder(err: StoreError) -> RestoreError {
     }
 }
 
-/// For `map_err`: what was tried, and on what.
+/// For `map_err`: what was tried, and on what. Put into words only once it has failed: it stands at every record.
 fn disk(tried: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RestoreError {
-    let tried = format!("cannot {tried} {}", path.display());
-    move |source| RestoreError::Io { tried, source }
+    move |source| RestoreError::Io { tried: format!("cannot {tried} {}", path.display()), source }
 }
