@@ -110,7 +110,7 @@ impl Stream for ExportStream {
         if !matches!(item, Some(Ok(_))) {
             this.running = None;
         }
-        Poll::Ready(item.map(|lines| lines.map(|data| pb::ExportedChunk { data, provenance: this.provenance.take() })))
+        Poll::Ready(item.map(|lines| lines.map(|data| pb::ExportedChunk::new(data, this.provenance.take()))))
     }
 }
 

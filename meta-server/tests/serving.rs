@@ -87,7 +87,7 @@ impl Client {
         let mut lines = Vec::new();
         while let Some(chunk) = chunks.message().await.unwrap() {
             assert!(chunk.data.len() <= 10);
-            lines.extend(chunk.data);
+            lines.extend(chunk.data.iter().map(|line| String::from_utf8(line.to_vec()).unwrap()));
         }
         lines
     }
@@ -138,7 +138,7 @@ async fn what_was_written_is_read_exported_and_there_after_a_restart() {
         let mut chunks = client.rpc.export(pb::Empty {}).await.unwrap().into_inner();
         let mut lines = Vec::new();
         while let Some(chunk) = chunks.message().await.unwrap() {
-            lines.extend(chunk.data);
+            lines.extend(chunk.data.iter().map(|line| String::from_utf8(line.to_vec()).unwrap()));
         }
         lines
     };

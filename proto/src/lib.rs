@@ -1,8 +1,13 @@
 //! The wire protocol: types generated from the files in `proto/`, and the descriptor set that reflection serves. Knows nothing else.
 
+mod chunk;
+
+pub use chunk::Lines;
+
 /// Package `meta`: messages, the client and the server side of `meta.MetaService`.
 pub mod meta {
     #![allow(clippy::all, clippy::pedantic, missing_docs)]
+    pub use crate::chunk::ExportedChunk;
     tonic::include_proto!("meta");
 }
 

@@ -143,7 +143,8 @@ pub async fn rest(mut chunks: Streaming<pb::ExportedChunk>) -> Result<Vec<pb::Ex
 
 /// The lines of chunks.
 pub fn lines(chunks: &[pb::ExportedChunk]) -> impl Iterator<Item = &str> {
-    chunks.iter().flat_map(|chunk| chunk.data.iter().map(String::as_str))
+    let text = |line| std::str::from_utf8(line).expect("a line is text");
+    chunks.iter().flat_map(|chunk| chunk.data.iter()).map(text)
 }
 
 /// What a server that is gone or going answers with.

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use meta_proto::Lines;
 use tokio::{
     runtime::Handle,
     sync::mpsc,
@@ -18,7 +19,7 @@ use tokio::{
 };
 use tokio_stream::Stream;
 
-use super::lines::lines;
+use super::lines::{push, records};
 use crate::source::BackupView;
 
 /// The lines in a chunk when the client does not say.
@@ -36,7 +37,7 @@ const LIMIT_CHECK: Duration = Duration::from_secs(1);
 
 /// An export on its way to a reader; see [`chunks`].
 pub struct Chunks {
-    chunks: mpsc::Receiver<Vec<String>>,
+    chunks: mpsc::Receiver<Lines>,
     producer: JoinHandle<io::Result<()>>,
     ended: bool,
 }
@@ -58,7 +59,7 @@ pub fn chunks<V: BackupView>(view: V, lines_per_chunk: u64) -> Chunks {
 }
 
 impl Stream for Chunks {
-    type Item = io::Result<Vec<String>>;
+    type Item = io::Result<Lines>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.ended {
@@ -86,44 +87,27 @@ impl Drop for Chunks {
 }
 
 fn produce<V: BackupView>(view: &V, max_lines: u64, sender: &Sender) -> io::Result<()> {
-    let mut chunk = Chunk::default();
-    for line in lines(view)? {
-        let line = line?;
+    let mut chunk = Lines::default();
+    for record in records(view)? {
+        push(&record?, &mut chunk)?;
         sender.check_wanted()?;
-        if !chunk.has_room_for(&line, max_lines) {
-            sender.send(view, chunk.take())?;
+        if !is_within(&chunk, max_lines) {
+            let next = chunk.split_last();
+            sender.send(view, std::mem::replace(&mut chunk, next))?;
         }
-        chunk.push(line);
     }
-    sender.send(view, chunk.take())
+    sender.send(view, chunk)
 }
 
-/// Lines that travel together.
-#[derive(Default)]
-struct Chunk {
-    lines: Vec<String>,
-    bytes: usize,
-}
-
-impl Chunk {
-    fn has_room_for(&self, line: &str, max_lines: u64) -> bool {
-        self.lines.is_empty() || (self.lines.len() as u64) < max_lines && self.bytes + line.len() <= MAX_CHUNK_BYTES
-    }
-
-    fn push(&mut self, line: String) {
-        self.bytes += line.len();
-        self.lines.push(line);
-    }
-
-    fn take(&mut self) -> Vec<String> {
-        self.bytes = 0;
-        std::mem::take(&mut self.lines)
-    }
+/// Whether lines may travel together. A single one always may.
+fn is_within(lines: &Lines, max_lines: u64) -> bool {
+    let bytes = lines.text().len() - lines.len();
+    lines.len() <= 1 || lines.len() as u64 <= max_lines && bytes <= MAX_CHUNK_BYTES
 }
 
 /// The thread's end of the channel.
 struct Sender {
-    sender: mpsc::Sender<Vec<String>>,
+    sender: mpsc::Sender<Lines>,
     runtime: Handle,
 }
 
@@ -134,7 +118,7 @@ impl Sender {
     }
 
     /// Waits for room, for as long as the view may be held.
-    fn send<V: BackupView>(&self, view: &V, chunk: Vec<String>) -> io::Result<()> {
+    fn send<V: BackupView>(&self, view: &V, chunk: Lines) -> io::Result<()> {
         loop {
             view.check_limit()?;
             match self.runtime.block_on(async { time::timeout(LIMIT_CHECK, self.sender.reserve()).await }) {
@@ -160,9 +144,12 @@ mod tests {
     use tokio_stream::StreamExt;
 
     use super::*;
-    use crate::export::testing::{FakeView, eventually};
+    use crate::export::{
+        lines,
+        testing::{FakeView, eventually},
+    };
 
-    async fn collect(view: FakeView, lines_per_chunk: u64) -> io::Result<Vec<Vec<String>>> {
+    async fn collect(view: FakeView, lines_per_chunk: u64) -> io::Result<Vec<Lines>> {
         chunks(view, lines_per_chunk).collect().await
     }
 
@@ -186,11 +173,11 @@ mod tests {
             for (i, size) in values.iter().enumerate() {
                 view.push_value(&format!("k{i:03}"), *size);
             }
-            let all: Vec<String> = lines(&view).unwrap().map(Result::unwrap).collect();
+            let all: Lines = lines(&view).unwrap().map(Result::unwrap).collect();
             let chunks = collect(view, lines_per_chunk).await.unwrap();
-            let sizes: Vec<usize> = chunks.iter().map(Vec::len).collect();
+            let sizes: Vec<usize> = chunks.iter().map(Lines::len).collect();
             assert_eq!(sizes, expected, "{lines_per_chunk} lines of {values:?}");
-            assert_eq!(chunks.concat(), all);
+            assert_eq!(chunks.iter().flat_map(Lines::iter).collect::<Lines>(), all);
         }
     }
 

@@ -63,12 +63,9 @@ impl BackupFile {
         &self.path
     }
 
-    /// Takes one line, without its newline.
-    pub fn write_line(&mut self, line: &str) -> Result<(), FileError> {
-        self.temp
-            .write_all(line.as_bytes())
-            .and_then(|()| self.temp.write_all(b"\n"))
-            .map_err(|source| self.failed("write", source))
+    /// Takes lines, each with its newline.
+    pub fn write(&mut self, lines: &[u8]) -> Result<(), FileError> {
+        self.temp.write_all(lines).map_err(|source| self.failed("write", source))
     }
 
     /// Makes the backup durable, then gives it its name in one step, over an older file.
@@ -183,7 +180,7 @@ mod tests {
 
     fn begun(path: &Path, line: &str) -> BackupFile {
         let mut file = BackupFile::create(path).unwrap();
-        file.write_line(line).unwrap();
+        file.write(format!("{line}\n").as_bytes()).unwrap();
         file
     }
 

@@ -1,8 +1,10 @@
 //! A view as lines of text, in the order of the format: header, hard state, log, state machine.
 //!
-//! Blocks on the view and holds one line at a time. Knows nothing of chunks or files.
+//! Blocks on the view. Knows nothing of chunks or files.
 
 use std::io;
+
+use meta_proto::Lines;
 
 use crate::{
     codec,
@@ -13,17 +15,38 @@ use crate::{
 /// The longest line that is written, in bytes. A reader may count on it.
 pub const MAX_LINE_BYTES: usize = 32 * 1024 * 1024;
 
-/// The lines of an export of `view`, without newlines.
+/// The lines of an export of `view`, without newlines, each in memory of its own.
 ///
 /// # Errors
 ///
 /// What the view could not read; a line above [`MAX_LINE_BYTES`].
 pub fn lines<V: BackupView>(view: &V) -> io::Result<impl Iterator<Item = io::Result<String>>> {
+    let line = |record: Record| {
+        let mut text = Vec::new();
+        codec::encode(&record, &mut text);
+        check_len(&text)?;
+        String::from_utf8(text).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    };
+    Ok(records(view)?.map(move |record| line(record?)))
+}
+
+/// The records of an export of `view`.
+pub(super) fn records<V: BackupView>(view: &V) -> io::Result<impl Iterator<Item = io::Result<Record>>> {
     let head = head(&view.hard_state()?).into_iter().map(Ok);
     let log = view.log_entries().map(|entry| entry.map(Record::LogEntry));
     let state = view.state_records().map(|record| record.map(Record::State));
-    let mut buffer = Vec::new();
-    Ok(head.chain(log).chain(state).map(move |record| line(&record?, &mut buffer)))
+    Ok(head.chain(log).chain(state))
+}
+
+/// Adds the line of a record to `lines`.
+pub(super) fn push(record: &Record, lines: &mut Lines) -> io::Result<()> {
+    let mut checked = Ok(());
+    lines.push_with(|text| {
+        let start = text.len();
+        codec::encode(record, text);
+        checked = check_len(&text[start..]);
+    });
+    checked
 }
 
 fn head(hard_state: &HardState) -> [Record; 5] {
@@ -36,18 +59,15 @@ fn head(hard_state: &HardState) -> [Record; 5] {
     ]
 }
 
-/// Encodes into `text`, which is kept from line to line so that no line pays for growing it.
-fn line(record: &Record, text: &mut Vec<u8>) -> io::Result<String> {
-    text.clear();
-    codec::encode(record, text);
-    if text.len() > MAX_LINE_BYTES {
-        let start = String::from_utf8_lossy(&text[..80]).into_owned();
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("a record takes a line of {} bytes, above the limit of {MAX_LINE_BYTES}: {start}…", text.len()),
-        ));
+fn check_len(line: &[u8]) -> io::Result<()> {
+    if line.len() <= MAX_LINE_BYTES {
+        return Ok(());
     }
-    String::from_utf8(text.clone()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let start = String::from_utf8_lossy(&line[..80]).into_owned();
+    Err(io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("a record takes a line of {} bytes, above the limit of {MAX_LINE_BYTES}: {start}…", line.len()),
+    ))
 }
 
 #[cfg(test)]

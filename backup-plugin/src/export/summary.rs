@@ -46,7 +46,7 @@ impl ExportSummary {
     /// # Errors
     ///
     /// A first line that is no header, or a later one that is no record.
-    pub fn add(&mut self, line: &str) -> Result<(), NotAnExport> {
+    pub fn add(&mut self, line: &[u8]) -> Result<(), NotAnExport> {
         let kind = match kind(line) {
             Some("DataHeader") => "DataHeader",
             Some(kind) if self.lines > 0 => kind,
@@ -57,7 +57,8 @@ impl ExportSummary {
             None => self.records.push(KindCount { kind: kind.to_owned(), lines: 1 }),
         }
         if kind == "StateMachineMeta"
-            && let Ok(Record::State(StateRecord::LastApplied(log_id))) = codec::decode(line)
+            && let Ok(text) = std::str::from_utf8(line)
+            && let Ok(Record::State(StateRecord::LastApplied(log_id))) = codec::decode(text)
         {
             self.last_applied = Some(log_id);
         }
@@ -66,15 +67,17 @@ impl ExportSummary {
         Ok(())
     }
 
-    fn unexpected(&self, line: &str) -> NotAnExport {
+    fn unexpected(&self, line: &[u8]) -> NotAnExport {
         let expected = if self.lines == 0 { "the header" } else { "a record" };
-        NotAnExport { line: self.lines + 1, expected, start: line.chars().take(60).collect() }
+        NotAnExport { line: self.lines + 1, expected, start: String::from_utf8_lossy(line).chars().take(60).collect() }
     }
 }
 
 /// The name of the record in `["<tree>",{"<name>":…`.
-fn kind(line: &str) -> Option<&str> {
-    let (tree, record) = line.strip_prefix("[\"")?.split_once("\",{\"")?;
+fn kind(line: &[u8]) -> Option<&str> {
+    // Long enough for both names; what is no text behind them does not matter.
+    let start = line[..line.len().min(80)].utf8_chunks().next()?.valid();
+    let (tree, record) = start.strip_prefix("[\"")?.split_once("\",{\"")?;
     let (kind, _) = record.split_once('"')?;
     let plain = |name: &str| name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_/".contains(&b));
     (plain(tree) && plain(kind)).then_some(kind)
@@ -99,7 +102,7 @@ mod tests {
     fn a_real_export_is_counted_by_kind_in_its_order() {
         let mut summary = ExportSummary::default();
         for line in TAIL_APPLIED.lines() {
-            summary.add(line).unwrap();
+            summary.add(line.as_bytes()).unwrap();
         }
         assert_eq!(summary.bytes, TAIL_APPLIED.len() as u64);
         assert_eq!(summary.lines, summary.records.iter().map(|count| count.lines).sum::<u64>());
@@ -122,7 +125,7 @@ mod tests {
         ];
         for (lines, expected) in cases {
             let mut summary = ExportSummary::default();
-            let error = lines.iter().find_map(|line| summary.add(line).err()).unwrap();
+            let error = lines.iter().find_map(|line| summary.add(line.as_bytes()).err()).unwrap();
             assert_eq!(error.to_string(), expected);
         }
     }

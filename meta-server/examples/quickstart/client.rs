@@ -76,10 +76,8 @@ impl Client {
         let mut chunks = self.rpc.clone().export_v1(request).await?.into_inner();
         let mut lines = 0;
         while let Some(chunk) = chunks.message().await.context("the export broke off")? {
-            for line in chunk.data {
-                file.write_line(&line)?;
-                lines += 1;
-            }
+            file.write(chunk.data.text())?;
+            lines += chunk.data.len() as u64;
         }
         file.publish()?;
         Ok(lines)

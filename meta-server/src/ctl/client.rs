@@ -10,7 +10,7 @@ use backup_plugin::{
     record::{self, EndpointError, SeqV},
 };
 use meta_proto::{
-    PROTOCOL_VERSION,
+    Lines, PROTOCOL_VERSION,
     pb::{self, meta_service_client::MetaServiceClient},
 };
 use prost::Message;
@@ -264,7 +264,7 @@ impl Client {
 /// An export on its way here.
 pub(super) struct ExportedLines<'a> {
     client: &'a Client,
-    first: Option<Vec<String>>,
+    first: Option<Lines>,
     chunks: Streaming<pb::ExportedChunk>,
     provenance: Option<Provenance>,
 }
@@ -276,7 +276,7 @@ impl ExportedLines<'_> {
     }
 
     /// The next lines; `None` only when the server said that these were all.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<String>>, ClientError> {
+    pub(super) async fn next(&mut self) -> Result<Option<Lines>, ClientError> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }

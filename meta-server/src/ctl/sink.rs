@@ -2,11 +2,13 @@
 
 use std::{
     ffi::OsString,
-    io::{self, BufWriter, Stdout, Write},
+    io::{self, Stdout, Write},
     path::{Path, PathBuf},
 };
 
 use backup_plugin::export::{ExportSummary, NotAnExport, file::BackupFile};
+
+use meta_proto::Lines;
 
 use super::{CtlError, progress::Meter};
 
@@ -17,7 +19,7 @@ pub(super) fn path(db: Option<&OsString>, file: Option<&OsString>) -> Option<Pat
 
 enum Place {
     File(BackupFile),
-    Stdout(BufWriter<Stdout>),
+    Stdout(Stdout),
 }
 
 /// An export that is being written.
@@ -38,27 +40,17 @@ impl Sink {
     pub(super) fn open(path: Option<&Path>) -> Result<Sink, CtlError> {
         let place = match path {
             Some(path) => Place::File(BackupFile::create(path)?),
-            None => Place::Stdout(BufWriter::with_capacity(256 * 1024, io::stdout())),
+            None => Place::Stdout(io::stdout()),
         };
         Ok(Sink { place, summary: ExportSummary::default(), meter: Meter::start(None) })
     }
 
-    /// Takes lines, without their newlines. On standard output they are out when this returns. Blocks.
-    pub(super) fn write_lines(&mut self, lines: &[String]) -> Result<(), LineError> {
-        lines.iter().try_for_each(|line| self.write_line(line))?;
+    /// Takes lines. On standard output they are out when this returns. Blocks.
+    pub(super) fn write_lines(&mut self, lines: &Lines) -> Result<(), LineError> {
+        lines.iter().try_for_each(|line| self.summary.add(line)).map_err(LineError::NotAnExport)?;
         match &mut self.place {
-            Place::File(_) => Ok(()),
-            Place::Stdout(out) => out.flush().map_err(|error| LineError::Write(CtlError::Stdout(error))),
-        }
-    }
-
-    fn write_line(&mut self, line: &str) -> Result<(), LineError> {
-        self.summary.add(line).map_err(LineError::NotAnExport)?;
-        match &mut self.place {
-            Place::File(file) => file.write_line(line).map_err(CtlError::File),
-            Place::Stdout(out) => {
-                out.write_all(line.as_bytes()).and_then(|()| out.write_all(b"\n")).map_err(CtlError::Stdout)
-            }
+            Place::File(file) => file.write(lines.text()).map_err(CtlError::File),
+            Place::Stdout(out) => out.write_all(lines.text()).and_then(|()| out.flush()).map_err(CtlError::Stdout),
         }
         .map_err(LineError::Write)?;
         self.meter.set(self.summary.bytes);

@@ -64,7 +64,7 @@ fn answer(
     export: Export,
     mut provenance: Option<pb::Provenance>,
 ) -> Result<Response<Answer<pb::ExportedChunk>>, Status> {
-    let mut chunk = |data| Ok(pb::ExportedChunk { data, provenance: provenance.take() });
+    let mut chunk = |lines: Vec<String>| Ok(pb::ExportedChunk::new(lines.iter().collect(), provenance.take()));
     Ok(Response::new(match export {
         Export::Unimplemented => return Err(Status::unimplemented("no such method")),
         Export::Chunks(chunks, end) => {

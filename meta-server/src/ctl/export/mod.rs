@@ -17,6 +17,7 @@ use backup_plugin::{
     source::BackupView as _,
 };
 use clap::{Args, ValueEnum};
+use meta_proto::Lines;
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::spawn_blocking,
@@ -200,7 +201,7 @@ async fn from_folder(raft_dir: &Path, copy: &PrivateCopy, file: Option<&Path>) -
 }
 
 /// Writes lines on a thread of its own: a disk that is slow or a pipe that nobody reads holds up nothing else.
-async fn write(mut sink: Sink, lines: Vec<String>, from: &str) -> Result<Sink, CtlError> {
+async fn write(mut sink: Sink, lines: Lines, from: &str) -> Result<Sink, CtlError> {
     let written = blocking(move || sink.write_lines(&lines).map(|()| sink)).await?;
     written.map_err(|error| match error {
         LineError::NotAnExport(source) => CtlError::NotAnExport { from: from.to_owned(), source },

@@ -159,7 +159,7 @@ mod tests {
     fn exported(provenance: Option<Provenance>) -> Exported<'static> {
         let mut summary = ExportSummary::default();
         for line in include_str!("../../../../tests/fixtures/v004-tail-applied.ndjson").lines() {
-            summary.add(line).unwrap();
+            summary.add(line.as_bytes()).unwrap();
         }
         Exported::new(Some(Path::new("b.ndjson")), summary, 0.25, provenance)
     }
