@@ -96,15 +96,17 @@ fn feed(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), ImportError> {
     let mut told = 0;
-    while let Some((line, record)) = next(reader, checks, name)? {
+    reader.for_each(|line, bytes, decoded| {
+        let record = checks.push(line, decoded).map_err(|refusal| name.refuse(Some(line), refusal))?;
         if let Some(record) = record {
             hand_on(generation, line, record).map_err(|error| name.target(error))?;
         }
-        if reader.read_bytes() - told >= PROGRESS_STEP {
-            told = reader.read_bytes();
-            progress(Progress { lines: line, bytes: told });
+        if bytes - told >= PROGRESS_STEP {
+            told = bytes;
+            progress(Progress { lines: line, bytes });
         }
-    }
+        Ok::<(), ImportError>(())
+    })?;
     progress(Progress { lines: reader.lines(), bytes: reader.read_bytes() });
     Ok(())
 }

@@ -6,6 +6,7 @@
 mod blocks;
 mod compression;
 mod error;
+mod parallel;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -21,13 +22,14 @@ use memchr::memchr;
 
 use blocks::{Blocks, Filled};
 use compression::Plain;
+use parallel::{Last, decode_blocks};
 
 pub use compression::Compression;
 pub(crate) use error::optional;
 pub use error::{InputError, Reason};
 
 use crate::{
-    codec::Version,
+    codec::{DecodeError, Version},
     export::MAX_LINE_BYTES,
     upgrade::{Decoded, decode, version_of},
 };
@@ -70,11 +72,56 @@ impl<'a> Reader<'a> {
     pub fn next_record(&mut self) -> Result<Option<(u64, Decoded)>, InputError> {
         let version = self.version;
         let Some(line) = self.next_line()? else { return Ok(None) };
-        match decode(version, line) {
-            Ok(record) => Ok(Some((self.lines, record))),
-            Err(error) if version == Version::V0 && self.lines == 1 => Err(self.refuse(Reason::NoHeader(error))),
-            Err(error) => Err(self.refuse(error.into())),
+        decode(version, line).map(|record| Some((self.lines, record))).map_err(|error| self.undecodable(error))
+    }
+
+    /// Hands on every record that is left, in order, with the number of its line and how many bytes of the input, as it is, were
+    /// read by then. Reads, decodes and hands on at once, on all processors; the first bad line, or the first error of `take`,
+    /// ends it.
+    pub fn for_each<E: From<InputError>>(
+        &mut self,
+        mut take: impl FnMut(u64, u64, Decoded) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (version, first) = (self.version, self.block.split_off(self.at));
+        let lines = &mut self.lines;
+        let last = decode_blocks(
+            &mut self.blocks,
+            first,
+            |block| decode_block(version, block),
+            |part| {
+                let (records, bad) = part.decoded;
+                for record in records {
+                    *lines += 1;
+                    take(*lines, part.read_bytes, record).map_err(Stop::Taker)?;
+                }
+                bad.map_or(Ok(()), |bad| {
+                    *lines += 1;
+                    Err(Stop::Line(bad))
+                })
+            },
+        );
+        match last {
+            Ok(Last { block, filled }) => {
+                (self.block, self.at) = (block, 0);
+                if self.begin_block(filled)? {
+                    while let Some((line, record)) = self.next_record()? {
+                        take(line, self.read_bytes(), record)?;
+                    }
+                }
+                Ok(())
+            }
+            Err(Stop::Taker(error)) => Err(error),
+            Err(Stop::Line(BadLine::NoText(reason))) => Err(self.refuse(reason).into()),
+            Err(Stop::Line(BadLine::Undecodable(error))) => Err(self.undecodable(error).into()),
         }
+    }
+
+    /// The last line is no record.
+    fn undecodable(&self, error: DecodeError) -> InputError {
+        if self.version == Version::V0 && self.lines == 1 {
+            return self.refuse(Reason::NoHeader(error));
+        }
+        self.refuse(error.into())
     }
 
     /// The next line, undecoded and without its newline; `None` at the end. The last line may lack its newline, no line may be
@@ -90,17 +137,22 @@ impl<'a> Reader<'a> {
     /// Fills the block again; `false` at the end.
     fn next_block(&mut self) -> Result<bool, InputError> {
         self.at = 0;
-        let filled = self.blocks.fill(&mut self.block).map_err(|error| self.failed(error))?;
+        let filled = self.blocks.fill(&mut self.block);
+        self.begin_block(filled)
+    }
+
+    /// Whether the block that was filled holds lines.
+    fn begin_block(&self, filled: io::Result<Filled>) -> Result<bool, InputError> {
+        let filled = filled.map_err(|error| self.failed(error))?;
         Ok(filled != Filled::End)
     }
 
     /// Where the next line of the block is.
     fn take_line(&mut self) -> Range<usize> {
-        let start = self.at;
-        let end = memchr(b'\n', &self.block[start..]).map_or(self.block.len(), |newline| start + newline);
-        self.at = (end + 1).min(self.block.len());
+        let line = line_at(&self.block, self.at);
+        self.at = (line.end + 1).min(self.block.len());
         self.lines += 1;
-        start..end
+        line
     }
 
     /// The version that the first line tells.
@@ -158,6 +210,41 @@ impl<'a> Reader<'a> {
 
 fn refused(name: &str, line: Option<u64>, reason: Reason) -> InputError {
     InputError::Refused { name: name.to_owned(), line, reason }
+}
+
+/// A line that ends an input.
+enum BadLine {
+    NoText(Reason),
+    Undecodable(DecodeError),
+}
+
+/// Why the records are no longer handed on.
+enum Stop<E> {
+    Line(BadLine),
+    Taker(E),
+}
+
+/// The records of a block, up to the first bad line.
+fn decode_block(version: Version, block: &[u8]) -> (Vec<Decoded>, Option<BadLine>) {
+    let mut records = Vec::new();
+    let mut at = 0;
+    while at < block.len() {
+        let line = line_at(block, at);
+        at = line.end + 1;
+        let decoded = text(&block[line])
+            .map_err(BadLine::NoText)
+            .and_then(|line| decode(version, line).map_err(BadLine::Undecodable));
+        match decoded {
+            Ok(record) => records.push(record),
+            Err(bad) => return (records, Some(bad)),
+        }
+    }
+    (records, None)
+}
+
+/// Where the line that starts at `start` is.
+fn line_at(block: &[u8], start: usize) -> Range<usize> {
+    start..memchr(b'\n', &block[start..]).map_or(block.len(), |newline| start + newline)
 }
 
 /// A line as text, if it is one.

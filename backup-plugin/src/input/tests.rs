@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Reader,
+    InputError, Reader,
     testing::{gzip, zstd},
 };
 use crate::{export::MAX_LINE_BYTES, hex::hex, upgrade::Decoded};
@@ -111,4 +111,53 @@ fn a_failed_read_says_after_which_line() {
     assert_eq!((records.len(), refusal.as_deref()), (3, Some("cannot read x after line 3")));
     let (records, refusal) = read(zstd(lines().as_bytes())[..20].chain(Broken));
     assert_eq!((records.len(), refusal.as_deref()), (0, Some("cannot read x")));
+}
+
+/// The same as [`read`], on all processors.
+fn read_at_once(input: impl Read + Send) -> (Vec<(u64, Decoded)>, Option<String>) {
+    let mut records = Vec::new();
+    let ended = Reader::open(input, "x").and_then(|mut reader| {
+        reader.for_each(|line, _, record| {
+            records.push((line, record));
+            Ok(())
+        })
+    });
+    (records, ended.err().map(|error: InputError| error.to_string()))
+}
+
+#[test]
+fn the_first_bad_line_is_the_same_however_the_input_is_read() {
+    // Some blocks of a mebibyte.
+    let good: Vec<String> = iter::once(HEADER.to_owned())
+        .chain(
+            (1..=60_000).map(|n| format!(r#"["state_machine/0",{{"Sequences":{{"key":"generic-kv","value":{n}}}}}]"#)),
+        )
+        .collect();
+    let changed = |changes: &[(usize, &[u8])], end: &[u8]| {
+        let mut lines: Vec<&[u8]> = good.iter().map(String::as_bytes).collect();
+        for &(at, line) in changes {
+            lines[at] = line;
+        }
+        [&lines.join(&b"\n"[..]), end].concat()
+    };
+    let node = NODE_ID.as_bytes();
+    let inputs = [
+        TAIL.as_bytes().to_vec(),
+        [HEADER, NODE_ID, NODE_ID].join("\n").into_bytes(),
+        changed(&[], b"\n"),
+        changed(&[(40_000, b"{}"), (50_000, b"")], b""),
+        changed(&[(1, b"\xff")], b""),
+        changed(&[(59_999, b"")], b"\n"),
+        changed(&[(60_000, b"{")], b"\n"),
+        changed(&[(60_000, b"{")], b""),
+        changed(&[(30_000, node), (59_000, b"[\xc3\xa9\xff]")], b"\n\n"),
+        changed(&[(0, b"{}")], b""),
+        zstd(&changed(&[(40_000, b"{}")], b"\n")),
+        zstd(&changed(&[], b"\n"))[..20_000].to_vec(),
+    ];
+    for (i, input) in inputs.iter().enumerate() {
+        let (one_by_one, at_once) = (read(&input[..]), read_at_once(&input[..]));
+        assert_eq!(at_once.1, one_by_one.1, "input {i}");
+        assert!(at_once.0 == one_by_one.0, "input {i}: {} and {} records", at_once.0.len(), one_by_one.0.len());
+    }
 }
