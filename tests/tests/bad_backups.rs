@@ -96,6 +96,76 @@ fn cases() -> Vec<Case> {
         case("no node id", without(2, 2), &["--id"]),
         case("Committed above the log", with(4, COMMITTED_99), &[", line 4: ", "Committed", "T1-N0.99"]),
         case("nobody votes", with(90, NOBODY_VOTES), &[", line 90: ", "nobody votes"]),
+        case("two node ids", joined(&[&lines[..2], &lines[1..]].concat()), &[", line 3: ", "second `NodeId`"]),
+        case(
+            "the node id of an older version too",
+            joined(&[&lines[..2], &[OLD_ID], &lines[2..]].concat()),
+            &[", line 3: ", "`raft_state`"],
+        ),
+        case(
+            "half of a surrogate pair",
+            with(167, &lines[166].replacen("\"key\":\"", "\"key\":\"\\ud83d", 1)),
+            &[", line 167: "],
+        ),
+        case(
+            "a byte that is none",
+            with(167, &lines[166].replacen("\"data\":[", "\"data\":[256,", 1)),
+            &[", line 167: "],
+        ),
+        case(
+            "a line of 100 MiB",
+            with(167, &"x".repeat(100 * 1024 * 1024)),
+            &[", line 167: ", "longer than 33554432 bytes"],
+        ),
+    ]
+}
+
+const OLD_ID: &str = r#"["raft_state",{"RaftStateKV":{"key":"Id","value":{"NodeId":1}}}]"#;
+
+/// The same of older versions. In `v002.ndjson` the log is in lines 4 to 85, in `v0-2022-11.ndjson` in lines 1 to 84.
+fn older_cases() -> Vec<Case> {
+    let (v002, v0) = (fixtures::text("v002.ndjson"), fixtures::text("v0-2022-11.ndjson"));
+    let with = |text: &str, line: usize, from: &str, to: &str| {
+        let mut lines: Vec<String> = text.lines().map(|line| line.to_owned() + "\n").collect();
+        assert!(lines[line - 1].contains(from), "{from} is not in line {line}");
+        lines[line - 1] = lines[line - 1].replacen(from, to, 1);
+        lines.concat().into_bytes()
+    };
+    let second_id = format!("{OLD_ID}\n[");
+    let case = |name, backup, says| Case { name, backup, says };
+    vec![
+        case("V002: two node ids", with(&v002, 3, "[", &second_id), &[", line 3: ", "second `NodeId`"]),
+        case("V002: a record of V004", with(&v002, 4, "Logs", "LogEntry"), &[", line 4: ", "`LogEntry`"]),
+        case(
+            "V002: under another index",
+            with(&v002, 5, "\"key\":3", "\"key\":4"),
+            &[", line 5: ", "index 4", "T1-N0.3"],
+        ),
+        case("V002: bad JSON", with(&v002, 5, "{\"key\":3", "{\"key\":3,\"x\":[}"), &[", line 5: "]),
+        case(
+            "V002: half upgraded",
+            with(&v002, 1, "\"upgrading\":null", "\"upgrading\":\"V003\""),
+            &[", line 1: ", "V003", "let the upgrade finish"],
+        ),
+        case(
+            "V002: a vote for nobody",
+            with(&v002, 3, "\"committed\":false", "\"x\":0"),
+            &[", line 3: ", "`committed`"],
+        ),
+        case("V0: unknown record", with(&v0, 87, "Nodes", "Shares"), &[", line 87: ", "`Shares`"]),
+        case(
+            "V0: retired record",
+            with(&v0, 87, "Nodes", "Databases"),
+            &[", line 87: ", "`Databases`", "--drop-retired"],
+        ),
+        case(
+            "V0: retired command",
+            with(&v0, 3, "AddNode", "DropTable"),
+            &[", line 3: ", "`DropTable`", "--drop-retired"],
+        ),
+        case("V0: unknown command", with(&v0, 3, "AddNode", "AddNodes"), &[", line 3: ", "AddNodes"]),
+        case("V0: nobody votes", with(&v0, 1, "[[1]]", "[[]]"), &[", line 1: ", "nobody votes"]),
+        case("V0: a log id without a leader", with(&v0, 2, "\"term\":1,", ""), &[", line 2: ", "`leader_id`"]),
     ]
 }
 
@@ -134,7 +204,7 @@ async fn a_bad_backup_is_refused_by_file_line_and_reason_and_changes_nothing() {
     let (before, exported) = (files(&raft_dir), export_folder(&raft_dir).await);
     let file = temp.path().join("bad.ndjson");
     let mut wrong = Vec::new();
-    for Case { name, backup, says } in cases() {
+    for Case { name, backup, says } in cases().into_iter().chain(older_cases()) {
         fs::write(&file, backup).unwrap();
         let ran = metactl([&"import", &"--raft-dir", &raft_dir, &"--db", &file]).await;
         let said = ran.stderr.trim_end();

@@ -8,6 +8,7 @@ mod compaction;
 mod config;
 mod consistency;
 mod crash;
+mod data_versions;
 mod export_during_faults;
 mod export_file;
 mod export_interrupted;

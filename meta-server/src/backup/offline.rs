@@ -37,6 +37,15 @@ impl OfflineBackup {
     ///
     /// `copy` is the path of a [`PrivateCopy`] that nothing else uses, and that stays for as long as this does.
     pub fn open(raft_dir: &Path, copy: &Path) -> Result<OfflineBackup, StoreError> {
+        OfflineBackup::open_as_of(AsOf::Commit, raft_dir, copy)
+    }
+
+    /// The same with the state as it is on disk: right after an import, that is what the import was given.
+    pub fn open_as_stored(raft_dir: &Path, copy: &Path) -> Result<OfflineBackup, StoreError> {
+        OfflineBackup::open_as_of(AsOf::Base, raft_dir, copy)
+    }
+
+    fn open_as_of(as_of: AsOf, raft_dir: &Path, copy: &Path) -> Result<OfflineBackup, StoreError> {
         let dir = RaftDir::lock_to_read(raft_dir)?;
         let Some(generation) = dir.current() else { return Err(StoreError::Empty(raft_dir.to_owned())) };
         let GenerationCopy { log, state } = GenerationCopy::open(&generation, copy)?;
@@ -46,13 +55,19 @@ impl OfflineBackup {
         }
         let last_log = log.last_log_id().map(types::record_log_id);
         let committed = raft.committed.map(types::record_log_id);
-        let state =
-            apply_committed(state, &log, copy).map_err(StoreError::io("apply the log in", &log_folder(&generation)))?;
+        let (state, committed) = match as_of {
+            AsOf::Base => (state, committed),
+            AsOf::Commit => {
+                let log_dir = log_folder(&generation);
+                let state = apply_committed(state, &log, copy).map_err(StoreError::io("apply the log in", &log_dir))?;
+                // A faithful restore of a file that says null says null again.
+                let committed = committed.and(state.last_applied());
+                (state, committed)
+            }
+        };
 
         let applied = state.last_applied();
         let known = applied.map_or(0, |id| id.index + 1);
-        // A faithful restore of a file that says null says null again.
-        let committed = committed.and(applied);
         let origin = Origin {
             cluster_id: raft.cluster_id,
             node_id: raft.node_id,
@@ -77,6 +92,13 @@ impl OfflineBackup {
         };
         Ok(OfflineBackup { view, _dir: dir })
     }
+}
+
+/// Up to where a state is brought.
+#[derive(Clone, Copy)]
+enum AsOf {
+    Base,
+    Commit,
 }
 
 /// A generation, open in a private copy. Whoever opens it holds the folder's lock.

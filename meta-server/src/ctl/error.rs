@@ -8,7 +8,7 @@ use backup_plugin::{
     import::{ImportError, OptionsError},
 };
 
-use super::{admin::AdminError, client::ClientError};
+use super::{admin::AdminError, client::ClientError, older::OlderError};
 use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,8 @@ pub enum CtlError {
     Import(#[from] ImportError),
     #[error("what {from} sent is not an export")]
     NotAnExport { from: String, source: NotAnExport },
+    #[error("cannot write what {from} holds for another version")]
+    Older { from: String, source: OlderError },
     #[error("{from} sent nothing at all, not even a header")]
     NothingSent { from: String },
     #[error("{from} sent no log and no state: there would be nothing to restore")]

@@ -134,16 +134,16 @@ fn nothing_to_do(raft_dir: &Path, node_id: u64) -> String {
 }
 
 /// A backup, opened.
-struct Input {
+pub(super) struct Input {
     /// What errors call it.
-    name: String,
-    reader: Box<dyn Read + Send>,
+    pub(super) name: String,
+    pub(super) reader: Box<dyn Read + Send>,
     /// Its length, where it is known before it is read.
-    bytes: Option<u64>,
+    pub(super) bytes: Option<u64>,
 }
 
 impl Input {
-    fn open(path: Option<&Path>) -> Result<Input, CtlError> {
+    pub(super) fn open(path: Option<&Path>) -> Result<Input, CtlError> {
         let Some(path) = path else {
             let stdin = io::stdin();
             if stdin.is_terminal() {

@@ -6,6 +6,7 @@
 mod admin;
 mod argv;
 mod client;
+mod convert;
 mod error;
 mod export;
 mod generations;
@@ -14,6 +15,7 @@ pub mod import;
 mod keys_layout;
 mod member_list;
 mod metrics;
+mod older;
 mod progress;
 mod rollback;
 mod sink;
@@ -82,6 +84,7 @@ struct Server {
 enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Convert(convert::ConvertArgs),
     Generations(generations::GenerationsArgs),
     Rollback(rollback::RollbackArgs),
     Status(status::StatusArgs),
@@ -112,6 +115,7 @@ fn run(cli: &Cli) -> Result<(), CtlError> {
     match &cli.command {
         Command::Export(args) => export::run(args, common),
         Command::Import(args) => import::run(args, Again::Import, common.json),
+        Command::Convert(args) => convert::run(args, common),
         Command::Generations(args) => generations::run(args, common),
         Command::Rollback(args) => rollback::run(args, common),
         Command::Status(args) => block_on(status::run(args, common)),
@@ -194,6 +198,9 @@ mod tests {
             "import --raft-dir d --id 1 --initial-cluster 1=a:1 --initial-cluster 2=b:1,learner --db b",
             "import --raft-dir d --id 1 --initial-cluster 1=a:1 2=[::1]:1 3=c:1,c:2 --db b",
             "--import --raft-dir d --db b --id 1 --initial-cluster 1=a:1",
+            "export --data-version V002 --drop-applied-log b",
+            "convert --db a --out b",
+            "convert --db a --out b --data-version V003 --drop-retired --id 1",
             "import --raft-dir d --keep-old b",
             "generations --raft-dir d --json",
             "generations --raft-dir d --prune",
@@ -227,6 +234,8 @@ mod tests {
             ("export --chunk-size -1", ErrorKind::UnknownArgument),
             ("--export --import", ErrorKind::UnknownArgument),
             ("import b", ErrorKind::MissingRequiredArgument),
+            ("export --data-version V001 b", ErrorKind::InvalidValue),
+            ("export --drop-applied-log b", ErrorKind::MissingRequiredArgument),
             ("import --raft-dir d --initial-cluster 1=a", ErrorKind::ValueValidation),
             ("import --raft-dir d --initial-cluster 1=a:1,voter", ErrorKind::ValueValidation),
             ("status --timeout 0", ErrorKind::ValueValidation),

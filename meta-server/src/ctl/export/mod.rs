@@ -14,6 +14,7 @@ use std::{
 use backup_plugin::{
     export::{self, ExportSummary},
     provenance::{Consistency, Provenance, Wanted},
+    record::LogId,
     source::BackupView as _,
 };
 use clap::{Args, ValueEnum};
@@ -28,8 +29,10 @@ use self::report::{Exported, loud, warning};
 use super::{
     Common, CtlError, Server, block_on,
     client::Client,
-    json, note, print,
-    sink::{self, LineError, Sink},
+    json, note,
+    older::{For, Rewriter},
+    print,
+    sink::{self, Sink},
 };
 use crate::backup::offline::{OfflineBackup, PrivateCopy};
 
@@ -46,6 +49,9 @@ Examples:
 
   Back up the folder of a stopped server:
     databend-metactl export --raft-dir /var/lib/databend-meta backup.ndjson
+
+  Back up for a Databend of 2023, which reads data version V002:
+    databend-metactl export --data-version V002 backup.ndjson
 
   To standard output, compressed on the way:
     databend-metactl export | zstd > backup.ndjson.zst
@@ -76,6 +82,8 @@ pub(super) struct ExportArgs {
     /// back
     #[arg(long, value_enum, value_name = "HOW", default_value = "auto", conflicts_with = "raft_dir")]
     consistency: HowConsistent,
+    #[command(flatten)]
+    wanted: For,
     /// Accepted from old command lines, and ignored
     #[arg(long, hide = true)]
     id: Option<u64>,
@@ -131,7 +139,7 @@ async fn export(args: &ExportArgs, copy: Option<&PrivateCopy>, common: Common) -
     let file = file.as_deref();
     let work = async {
         match (&args.raft_dir, copy) {
-            (Some(raft_dir), Some(copy)) => from_folder(raft_dir, copy, file).await,
+            (Some(raft_dir), Some(copy)) => from_folder(raft_dir, copy, file, args.wanted).await,
             _ => from_server(args, common.timeout(), file).await,
         }
     };
@@ -179,6 +187,8 @@ async fn from_server(args: &ExportArgs, timeout: Duration, file: Option<&Path>) 
         // Already now: the stream may be long, and the operator may be able to do something about it.
         note(&loud(&warning));
     }
+    let applied = chunks.provenance().and_then(|provenance| provenance.origin.last_applied);
+    sink.rewrite(rewriter(args.wanted, applied, client.address())?);
     while let Some(lines) = chunks.next().await? {
         sink = write(sink, lines, client.address()).await?;
     }
@@ -186,11 +196,17 @@ async fn from_server(args: &ExportArgs, timeout: Duration, file: Option<&Path>) 
     Ok((publish(sink, client.address())?, provenance))
 }
 
-async fn from_folder(raft_dir: &Path, copy: &PrivateCopy, file: Option<&Path>) -> Result<Backup, CtlError> {
+async fn from_folder(
+    raft_dir: &Path,
+    copy: &PrivateCopy,
+    file: Option<&Path>,
+    wanted: For,
+) -> Result<Backup, CtlError> {
     let mut sink = Sink::open(file)?;
     let from = raft_dir.display().to_string();
     let (dir, copy) = (raft_dir.to_owned(), copy.path().to_owned());
     let backup = blocking(move || OfflineBackup::open(&dir, &copy)).await??;
+    sink.rewrite(rewriter(wanted, backup.origin().last_applied, &from)?);
     let provenance = Provenance { origin: backup.origin(), consistency: Consistency::Offline, fallback: None };
     let mut chunks = export::chunks(backup, OFFLINE_CHUNK_LINES);
     while let Some(lines) = chunks.next().await {
@@ -200,17 +216,19 @@ async fn from_folder(raft_dir: &Path, copy: &PrivateCopy, file: Option<&Path>) -
     Ok((publish(sink, &from)?, Some(provenance)))
 }
 
+fn rewriter(wanted: For, applied: Option<LogId>, from: &str) -> Result<Option<Rewriter>, CtlError> {
+    Rewriter::new(wanted, applied).map_err(|source| CtlError::Older { from: from.to_owned(), source })
+}
+
 /// Writes lines on a thread of its own: a disk that is slow or a pipe that nobody reads holds up nothing else.
 async fn write(mut sink: Sink, lines: Lines, from: &str) -> Result<Sink, CtlError> {
     let written = blocking(move || sink.write_lines(&lines).map(|()| sink)).await?;
-    written.map_err(|error| match error {
-        LineError::NotAnExport(source) => CtlError::NotAnExport { from: from.to_owned(), source },
-        LineError::Write(error) => error,
-    })
+    written.map_err(|error| error.of(from))
 }
 
 /// Gives a backup its name, if something can be restored from it.
-fn publish(sink: Sink, from: &str) -> Result<ExportSummary, CtlError> {
+fn publish(mut sink: Sink, from: &str) -> Result<ExportSummary, CtlError> {
+    sink.end_lines().map_err(|error| error.of(from))?;
     match sink.summary() {
         ExportSummary { lines: 0, .. } => Err(CtlError::NothingSent { from: from.to_owned() }),
         summary if !restorable(summary) => Err(CtlError::NothingToRestore { from: from.to_owned() }),
@@ -220,7 +238,7 @@ fn publish(sink: Sink, from: &str) -> Result<ExportSummary, CtlError> {
 
 /// Whether there is log or state; an import refuses what has neither.
 fn restorable(summary: &ExportSummary) -> bool {
-    const HEAD: [&str; 5] = ["DataHeader", "NodeId", "Vote", "Committed", "Purged"];
+    const HEAD: [&str; 7] = ["DataHeader", "NodeId", "Vote", "Committed", "Purged", "RaftStateKV", "LogMeta"];
     summary.records.iter().any(|count| !HEAD.contains(&count.kind.as_str()))
 }
 
@@ -264,7 +282,7 @@ mod tests {
         };
         import::run(&args, Again::Import, false).unwrap();
         let copy = PrivateCopy::create().unwrap();
-        let (summary, provenance) = from_folder(&raft_dir, &copy, Some(&file)).await.unwrap();
+        let (summary, provenance) = from_folder(&raft_dir, &copy, Some(&file), For::default()).await.unwrap();
         let Provenance { origin, consistency, .. } = provenance.unwrap();
         assert_eq!((origin.tail, origin.last_applied, consistency), (0, summary.last_applied, Consistency::Offline));
         assert_eq!(fs::read_to_string(&file).unwrap(), fs::read_to_string(fixture).unwrap());
@@ -276,7 +294,7 @@ mod tests {
         let file = folder.path().join("b");
         fs::write(&file, "old").unwrap();
         let copy = PrivateCopy::create().unwrap();
-        assert!(from_folder(&folder.path().join("none"), &copy, Some(&file)).await.is_err());
+        assert!(from_folder(&folder.path().join("none"), &copy, Some(&file), For::default()).await.is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -293,6 +311,7 @@ mod tests {
             file: None,
             chunk_size: None,
             consistency,
+            wanted: For::default(),
             id: None,
         };
         let result = from_server(&args, Duration::from_millis(500), Some(&file)).await;
