@@ -144,7 +144,7 @@ async fn a_damaged_store_is_refused_and_not_taken_for_an_empty_one() {
     let base = "gen-000001/base-000001";
     for (name, damaged, reason) in [
         ("no name in CURRENT", "CURRENT".to_owned(), "CURRENT"),
-        ("no log", "gen-000001/log/db".to_owned(), "the log ends at nothing"),
+        ("no log", "gen-000001/log/0000000001.wal".to_owned(), "there is no log in its folder"),
         ("no META", format!("{base}/META"), "META"),
         ("no table", format!("{base}/table/current"), "table/current"),
         ("no version of the table", format!("{base}/table/v1"), "table"),

@@ -1,9 +1,6 @@
 //! Killed under load: what was acknowledged is there at the next start, and of what was not, the whole or nothing.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::time::Duration;
 
 use integration_tests::{
     client::{Client, is_unavailable},
@@ -16,7 +13,7 @@ use tokio::{task::JoinHandle, time::sleep};
 
 const WRITERS: usize = 8;
 
-/// Large enough, now and then, that one entry is many pieces on disk.
+/// Large enough, now and then, that one entry is many pages on disk.
 fn value(writer: usize, n: u64) -> Vec<u8> {
     let len = if n.is_multiple_of(7) { 40_000 } else { 300 };
     format!("{writer}/{n}/").into_bytes().into_iter().cycle().take(len).collect()
@@ -81,14 +78,7 @@ async fn every_acknowledged_write_survives_a_kill_and_no_write_is_halved() {
     let server = Server::start_leading(Settings::single(&raft_dir)).await;
     wait::until_true("what crashes left to be gone", || folder::bases(&raft_dir).len() == 1).await;
     assert_eq!(folder::names(&raft_dir).len(), 3, "LOCK, CURRENT and one generation: {:?}", folder::names(&raft_dir));
-    // Files of that kind are the one part of sled's that is never synced.
-    let blobs: Vec<_> = folder::files(&raft_dir).into_keys().filter(|path| is_blob(path)).collect();
-    assert_eq!(blobs, [""; 0].map(PathBuf::from));
     drop(server);
-}
-
-fn is_blob(path: &Path) -> bool {
-    path.parent().and_then(Path::file_name).is_some_and(|name| name == "blobs")
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ use crate::{
     log::LogDb,
     raft::{convert, types},
     state::State,
-    store::{RaftDir, StoreError, check, log_folder, open_log, purge_superseded},
+    store::{RaftDir, StoreError, check, log_folder, open_existing_log, purge_superseded},
 };
 
 /// A stopped node's store, locked and open for reading.
@@ -113,7 +113,7 @@ impl GenerationCopy {
     pub(super) fn open(generation: &Path, copy: &Path) -> Result<GenerationCopy, StoreError> {
         let log_dir = log_folder(generation);
         copy_folder(&log_dir, &log_folder(copy), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
-        let log = open_log(copy).map_err(|err| damaged(&err, copy, generation))?;
+        let log = open_existing_log(copy).map_err(|err| damaged(&err, copy, generation))?;
         let Some(name) = log.state().live_base else {
             return Err(StoreError::Damaged { dir: generation.to_owned(), reason: "its log names no base".to_owned() });
         };
@@ -165,7 +165,7 @@ pub fn ids(raft_dir: &Path) -> Result<Option<(u64, Option<String>)>, StoreError>
     let copy = PrivateCopy::create()?;
     let log_dir = log_folder(&generation);
     copy_folder(&log_dir, &log_folder(copy.path()), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
-    let log = open_log(copy.path()).map_err(|err| damaged(&err, copy.path(), &generation))?;
+    let log = open_existing_log(copy.path()).map_err(|err| damaged(&err, copy.path(), &generation))?;
     let state = log.state();
     Ok(state.node_id.map(|node_id| (node_id, state.cluster_id)))
 }

@@ -16,7 +16,7 @@ pub struct LogConfig {
 
 /// What a level alone does not let through. These libraries tell every step at INFO, and openraft warns once a second, for as long
 /// as it takes, of a member that is down; who is down is said in a line of our own.
-const QUIET: &str = "openraft=error,lsm_tree=warn,sled=warn,h2=warn,hyper=warn,tower=warn";
+const QUIET: &str = "openraft=error,lsm_tree=warn,h2=warn,hyper=warn,tower=warn";
 
 /// How one output is written.
 #[derive(Debug, Clone, PartialEq, Eq)]

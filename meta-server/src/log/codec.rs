@@ -1,5 +1,5 @@
 //! A log entry as bytes: MessagePack with named fields, so that a field can be added without breaking stores that exist.
-//! Owns the stored shape; knows nothing of pieces, of sled, or of how openraft would serialize its types.
+//! Owns the stored shape; knows nothing of records, or of how openraft would serialize its types.
 
 use std::io;
 

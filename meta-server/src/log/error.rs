@@ -18,10 +18,7 @@ where
     let tried = tried.into();
     move |cause| {
         let source = cause.into();
-        let kind = match (source.downcast_ref::<io::Error>(), source.downcast_ref::<sled::Error>()) {
-            (Some(e), _) | (_, Some(sled::Error::Io(e))) => e.kind(),
-            _ => io::ErrorKind::Other,
-        };
+        let kind = source.downcast_ref::<io::Error>().map_or(io::ErrorKind::Other, io::Error::kind);
         io::Error::new(kind, Failed { tried, source })
     }
 }

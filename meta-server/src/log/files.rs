@@ -1,45 +1,38 @@
-//! The sled database under the log: its settings, its files, and what it takes to have them on disk.
-//!
-//! sled 0.34 never fsyncs on `flush` (it calls `sync_file_range`), so [`Files::sync`] flushes and then calls fdatasync on a
-//! handle of our own. What else it leaves out is done here: folders are fsynced, a half-written snapshot of its page table,
-//! which would make it refuse to open, is removed, and `blobs/`, which it never syncs, must stay empty.
+//! The folder of the log: which segments there are, when a new one is begun, which can go. Makes sure that names are durable
+//! before anything relies on them. Knows nothing of what records mean.
 
 use std::{
     fs::{self, File},
     io,
-    os::unix::fs::FileExt,
+    ops::Range,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    sync::Arc,
 };
 
 use super::{
     error::{corrupt, failed},
+    frame::{Frame, Record, Salt},
     mark::Mark,
+    segment::{self, Header, Segment},
 };
 
-/// sled's unit of allocation and reuse. An item above a quarter of it would become a blob; a leaf has at most 17 values.
-pub(super) const SEGMENT: usize = 2 << 20;
+/// A segment that has come to this many bytes is followed by another one.
+pub(super) const SEGMENT: u64 = 4 << 20;
 
-/// The name of the one file that sled writes to.
-pub(super) const DATA: &str = "db";
+/// How many times a segment is made longer while it is filled.
+const ROOMS: u64 = 16;
 
-/// sled's cache; the log is read from its tail in memory, and in order at start.
-const CACHE_BYTES: u64 = 8 << 20;
+/// What a new segment is called until its header is on disk.
+const NEW: &str = "new.wal";
 
-/// A closed database keeps its lock until sled's own threads have let go of it.
-const LOCK_RETRIES: u32 = 100;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
-
-/// Bytes at the front of a segment that sled writes first, and that are never all zero then.
-const SEGMENT_HEADER: usize = 20;
-
-const MARK_AFTER: Duration = Duration::from_millis(100);
+/// What sled, which kept the log of builds before the first release, calls its files.
+const SLED: [&str; 3] = ["conf", "db", "blobs"];
 
 /// Called by the writer with the folder of the log.
 #[cfg(test)]
 pub(super) type Hook = Box<dyn FnMut(&Path) + Send>;
 
-/// What a test does between the flush and the fdatasync, and after it.
+/// What a test does before and after each time that something is put on disk.
 #[cfg(test)]
 #[derive(Default)]
 pub(super) struct Hooks {
@@ -49,160 +42,214 @@ pub(super) struct Hooks {
 
 /// The writer's hold on the files.
 pub(super) struct Files {
-    db: sled::Db,
-    dir: PathBuf,
-    /// The same file that sled writes to, opened before its first write: the kernel tells each handle of a failed write once.
-    data: File,
-    segment: u64,
-    /// Where sled has not written yet, as far as is known: the first segment of the room that the file has beyond.
-    room: u64,
-    /// When `blobs/` last changed before it was found empty.
-    blobs_changed: Option<SystemTime>,
-    pub(super) mark: Mark,
-    /// How long what was synced may be missing from the mark.
-    pub(super) mark_after: Duration,
+    folder: Folder,
+    salt: Salt,
+    segment_bytes: u64,
+    /// The number of the oldest segment that is there.
+    oldest: u32,
+    /// The number of the last one, which is written to.
+    last: u32,
+    segment: Segment,
+    /// The number of the next frame.
+    next_frame: u64,
+}
+
+/// Where the files are, and what puts them on disk.
+pub(super) struct Folder {
+    path: PathBuf,
+    /// Kept open: a process without file descriptors left can still put names on disk.
+    dir: File,
     #[cfg(test)]
-    pub(super) hooks: Hooks,
+    hooks: Hooks,
+}
+
+/// The numbers of the segments in `dir`, in order. Fails where one is missing, or where the log is not one of these.
+pub(super) fn segments(dir: &Path) -> io::Result<Vec<u32>> {
+    let tried = || failed(format!("list {}", dir.display()));
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(dir).map_err(tried())? {
+        let name = entry.map_err(tried())?.file_name();
+        let name = name.to_string_lossy();
+        if SLED.contains(&&*name) {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!(
+                    "{} holds {name:?}: the log of a build from before the first release, which this one cannot read; \
+                     export the folder with the build that wrote it, and import that into a new one",
+                    dir.display()
+                ),
+            ));
+        }
+        numbers.extend(segment::parse_name(&name));
+    }
+    numbers.sort_unstable();
+    match numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
+        Some(pair) => {
+            let missing = segment::path(dir, pair[0] + 1);
+            Err(corrupt(format!("the log's file {} is missing, and others follow it", missing.display())))
+        }
+        None => Ok(numbers),
+    }
+}
+
+impl Folder {
+    /// Makes the folder where there is none.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let open = || {
+            fs::create_dir_all(path)?;
+            File::open(path)
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            dir: open().map_err(failed(format!("open {}", path.display())))?,
+            #[cfg(test)]
+            hooks: Hooks::default(),
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn hooked(path: &Path, hooks: Hooks) -> io::Result<Self> {
+        Ok(Self { hooks, ..Self::open(path)? })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives a new segment its name, once what is in it is on disk.
+    fn publish(&mut self, segment: &mut Segment, number: u32) -> io::Result<()> {
+        self.synced(|_| segment.sync())?;
+        let path = segment::path(&self.path, number);
+        fs::rename(self.path.join(NEW), &path).map_err(failed(format!("name {}", path.display())))?;
+        segment.renamed(path);
+        self.sync_names()
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
+        self.synced(|folder| folder.dir.sync_all().map_err(failed(format!("fsync {}", folder.path.display()))))
+    }
+
+    fn synced(&mut self, sync: impl FnOnce(&Self) -> io::Result<()>) -> io::Result<()> {
+        #[cfg(test)]
+        if let Some(hook) = &mut self.hooks.before_sync {
+            hook(&self.path);
+        }
+        sync(self)?;
+        #[cfg(test)]
+        if let Some(hook) = &mut self.hooks.after_sync {
+            hook(&self.path);
+        }
+        Ok(())
+    }
 }
 
 impl Files {
-    /// Opens the database in `dir`, or creates it, and makes sure that its files have durable names.
-    pub(super) fn open(dir: &Path, segment: usize) -> io::Result<Self> {
-        let at = |tried: &str| failed(format!("{tried} {}", dir.display()));
-        fs::create_dir_all(dir).map_err(at("create"))?;
-        remove_unfinished_snapshots(dir).map_err(at("remove unfinished snapshots in"))?;
-        let data_path = dir.join(DATA);
-        let data = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&data_path)
-            .map_err(failed(format!("open {}", data_path.display())))?;
-        let db = open_sled(dir, segment).map_err(failed(format!("open the log in {}", dir.display())))?;
-        let mut files = Self {
-            db,
-            dir: dir.to_owned(),
-            data,
-            segment: segment as u64,
-            room: 0,
-            blobs_changed: None,
-            mark: Mark::open(dir)?,
-            mark_after: MARK_AFTER,
-            #[cfg(test)]
-            hooks: Hooks::default(),
-        };
-        files.check_blobs()?;
-        sync_folder(dir).map_err(at("fsync the files of"))?;
+    /// Begins a log, with `header` as its first segment's.
+    pub(super) fn create(mut folder: Folder, header: &Header, segment_bytes: u64) -> io::Result<Self> {
+        let mut segment = Segment::create(folder.path.join(NEW), header, room(segment_bytes))?;
+        folder.publish(&mut segment, header.segment)?;
+        // The folder may be as new as what is in it.
+        let parent = folder.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        parent.map_or(Ok(()), |parent| File::open(parent)?.sync_all()).map_err(failed("fsync the log's folder"))?;
+        let (number, next_frame) = (header.segment, header.first_frame);
+        Ok(Self::new(folder, header.salt, segment_bytes, number..number, segment, next_frame))
+    }
+
+    /// Goes on with a log that was found: segments from `numbers.start` on, `segment` as the last one, `numbers.end`.
+    pub(super) fn resume(
+        folder: Folder,
+        salt: u64,
+        segment_bytes: u64,
+        numbers: Range<u32>,
+        segment: Segment,
+        next_frame: u64,
+    ) -> io::Result<Self> {
+        let mut files = Self::new(folder, salt, segment_bytes, numbers, segment, next_frame);
+        // What a killed process wrote last may not be on disk yet, and nothing may be written behind it before it is.
+        files.sync()?;
+        files.folder.sync_names()?;
         Ok(files)
     }
 
-    pub(super) fn tree(&self, name: &str) -> io::Result<sled::Tree> {
-        self.db.open_tree(name).map_err(failed(format!("open `{name}` of the log in {}", self.dir.display())))
+    fn new(
+        folder: Folder,
+        salt: u64,
+        segment_bytes: u64,
+        numbers: Range<u32>,
+        segment: Segment,
+        next_frame: u64,
+    ) -> Self {
+        let (oldest, last) = (numbers.start, numbers.end);
+        Self { folder, salt: Salt(salt), segment_bytes, oldest, last, segment, next_frame }
     }
 
-    pub(super) fn db(&self) -> sled::Db {
-        self.db.clone()
+    pub(super) fn salt(&self) -> Salt {
+        self.salt
     }
 
-    /// The file that has everything.
-    pub(super) fn data_path(&self) -> PathBuf {
-        self.dir.join(DATA)
+    /// The number of the segment that is written to, and its file.
+    pub(super) fn current(&self) -> (u32, Arc<File>) {
+        (self.last, self.segment.file())
     }
 
-    /// Puts everything that was written so far on disk. After an error nothing is known of what is there: never try again.
+    /// How long the file is that is written to.
+    pub(super) fn current_len(&self) -> u64 {
+        self.segment.len()
+    }
+
+    pub(super) fn segment_is_full(&self) -> bool {
+        self.segment.end() >= self.segment_bytes
+    }
+
+    /// Writes a frame and puts it on disk; returns where it lies in the current segment. After an error nothing is known of what is
+    /// there: never try again.
+    pub(super) fn write(&mut self, frame: &mut Frame) -> io::Result<u64> {
+        let at = self.segment.append(frame.finish(self.next_frame)?)?;
+        self.sync()?;
+        self.next_frame += 1;
+        Ok(at)
+    }
+
+    /// Begins a new segment; `header` is told its number and that of its first frame. Goes on with the full one where a file can not
+    /// be made, as in a process without file descriptors left: what keeps entries from the disk will be said by their own write.
+    pub(super) fn begin_segment(&mut self, header: impl FnOnce(u32, u64) -> Header) -> io::Result<()> {
+        // The seal takes a number of its own.
+        let header = header(self.last + 1, self.next_frame + 1);
+        let new = self.folder.path.join(NEW);
+        let Ok(mut next) = Segment::create(new, &header, room(self.segment_bytes)) else { return Ok(()) };
+        self.folder.publish(&mut next, header.segment)?;
+        // Only now: a seal promises that the next segment is there.
+        let mut seal = Frame::new(self.salt);
+        seal.push(&Record::Sealed)?;
+        self.write(&mut seal)?;
+        (self.segment, self.last) = (next, header.segment);
+        Ok(())
+    }
+
+    /// Deletes the segments before `oldest`; returns which.
+    pub(super) fn remove_before(&mut self, oldest: u32) -> io::Result<Range<u32>> {
+        let gone = self.oldest..oldest.clamp(self.oldest, self.last);
+        for number in gone.clone() {
+            let path = segment::path(&self.folder.path, number);
+            fs::remove_file(&path).map_err(failed(format!("delete {}", path.display())))?;
+            // One at a time: a crash must not leave a gap.
+            self.folder.sync_names()?;
+            self.oldest = number + 1;
+        }
+        Ok(gone)
+    }
+
+    /// Notes that everything before the log's `end` is on disk.
+    pub(super) fn mark(&mut self, end: u64) -> io::Result<()> {
+        self.segment.mark(Mark { frame: self.next_frame - 1, end })
+    }
+
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        self.db.flush().map_err(failed(format!("flush the log in {}", self.dir.display())))?;
-        #[cfg(test)]
-        if let Some(hook) = &mut self.hooks.before_sync {
-            hook(&self.dir);
-        }
-        // Without room a sync only takes longer; what keeps the file from growing will be said when sled needs it to.
-        let _ = self.make_room();
-        self.data.sync_data().map_err(failed(format!("fdatasync {}", self.data_path().display())))?;
-        self.check_blobs()?;
-        #[cfg(test)]
-        if let Some(hook) = &mut self.hooks.after_sync {
-            hook(&self.dir);
-        }
-        Ok(())
-    }
-
-    /// Keeps the file longer than sled has come, by two segments: a sync of what is inside the file is one write to the disk, a
-    /// sync of what made it longer is two, one after the other. sled takes a segment that it did not write for a free one. Called
-    /// between a flush and its sync, when sled writes nothing.
-    fn make_room(&mut self) -> io::Result<()> {
-        let mut header = [0; SEGMENT_HEADER];
-        if self.data.read_at(&mut header, self.room)? == header.len() && header == [0; SEGMENT_HEADER] {
-            return Ok(());
-        }
-        // sled has come to the room, or has cut the file.
-        let end = self.data.metadata()?.len();
-        self.room = end.next_multiple_of(self.segment);
-        while let Some(last) = self.room.checked_sub(self.segment)
-            && self.data.read_at(&mut header, last)? > 0
-            && header == [0; SEGMENT_HEADER]
-        {
-            self.room = last;
-        }
-        let wanted = self.room + 2 * self.segment;
-        // A write makes a file longer and, unlike a change of its length, never shorter.
-        if end < wanted { self.data.write_at(&[0], wanted - 1).map(drop) } else { Ok(()) }
-    }
-
-    /// sled syncs no blob: one that appears is an entry that could be lost. Looks at the folder's time of change first: that
-    /// opens nothing, so a node without file descriptors left keeps its log.
-    fn check_blobs(&mut self) -> io::Result<()> {
-        let blobs = self.dir.join("blobs");
-        let tried = || failed(format!("list {}", blobs.display()));
-        let changed = Some(fs::metadata(&blobs).and_then(|blobs| blobs.modified()).map_err(tried())?);
-        if changed == self.blobs_changed {
-            return Ok(());
-        }
-        if fs::read_dir(&blobs).map_err(tried())?.next().is_some() {
-            return Err(corrupt(format!("{} is not empty: what is in it may not be on disk", blobs.display())));
-        }
-        self.blobs_changed = changed;
-        Ok(())
+        self.folder.synced(|_| self.segment.sync())
     }
 }
 
-fn open_sled(dir: &Path, segment: usize) -> sled::Result<sled::Db> {
-    let config = sled::Config::new()
-        .path(dir)
-        .flush_every_ms(None)
-        .cache_capacity(CACHE_BYTES)
-        .mode(sled::Mode::HighThroughput)
-        .segment_size(segment);
-    for _ in 0..LOCK_RETRIES {
-        match config.open() {
-            Err(sled::Error::Io(e)) if e.to_string().starts_with("could not acquire lock") => {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            done => return done,
-        }
-    }
-    config.open()
-}
-
-/// sled would take one for its newest snapshot, and refuse to open when it was cut short.
-fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Fsyncs every file in `dir`, `dir` itself, and its parent, which holds its name.
-fn sync_folder(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        File::open(entry?.path())?.sync_all()?;
-    }
-    File::open(dir)?.sync_all()?;
-    dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+/// How much longer a segment is made at a time.
+pub(super) fn room(segment_bytes: u64) -> u64 {
+    segment_bytes / ROOMS
 }

@@ -1,20 +1,22 @@
-//! The Raft log on sled: entries, vote, and what else a node must not forget, each durable when its request is answered.
+//! The Raft log on disk: entries, vote, and what else a node must not forget, each durable when its request is answered.
 //!
 //! [`LogDb`] is the door: it checks a request, makes it readable at once in `view`, and hands it to the one thread in
-//! `writer`, which puts it on disk through `files`. Entries are stored in `pieces`, as `codec` encodes them. Knows nothing of
-//! openraft's traits or of the state machine.
+//! `writer`. That puts what waits into one `frame`, writes it to the current `segment`, syncs it, notes in `index` where each
+//! entry lies, and answers. `open` walks the segments again at start. Knows nothing of openraft's traits or of the state machine.
 
 mod codec;
 #[cfg(test)]
 mod crash_tests;
 mod error;
 mod files;
+mod frame;
+mod index;
 mod mark;
 #[cfg(test)]
 mod model_tests;
 mod open;
-mod pieces;
 mod read;
+mod segment;
 mod state;
 mod tail;
 #[cfg(test)]
@@ -35,7 +37,8 @@ use std::{
 };
 
 use error::closed;
-use files::SEGMENT;
+use files::{Folder, SEGMENT};
+use read::Disk;
 use view::View;
 use writer::{Done, Op, Readers, Request};
 
@@ -54,7 +57,7 @@ pub struct LogDb {
 /// Sizes, for a node's status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogStats {
-    /// Size of sled's files.
+    /// Size of its files.
     pub disk_bytes: u64,
     /// Entries that are held in memory.
     pub cached_items: u64,
@@ -72,21 +75,20 @@ struct Shared {
     view: Mutex<View>,
     /// `None` once closed. Sending happens under the lock of `view`, so requests arrive in the order they became readable.
     requests: Mutex<Option<Sender<Request>>>,
-    /// `None` once closed, so that sled lets go of its files while handles are still around.
-    disk: RwLock<Option<Disk>>,
-}
-
-/// What readers need of sled.
-struct Disk {
-    db: sled::Db,
-    log: sled::Tree,
+    /// `None` once closed, so that files are let go of while handles are still around.
+    disk: Arc<RwLock<Option<Disk>>>,
 }
 
 impl LogDb {
-    /// Opens the log in `dir`, or creates an empty one. An entry that was not whole on disk at its end, and so was never
-    /// answered, is dropped; a hole anywhere else is an error that names its index.
+    /// Opens the log in `dir`, or creates an empty one. What was not whole on disk at its end, and so was never answered, is
+    /// dropped; anything else that is damaged or missing is an error that names the file, and changes nothing.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        open::open(dir, SEGMENT, |_| ())
+        open::open(Folder::open(dir)?, SEGMENT, open::MARK_AFTER)
+    }
+
+    /// Whether there is a log in `dir`.
+    pub fn is_in(dir: &Path) -> io::Result<bool> {
+        Ok(!files::segments(dir)?.is_empty())
     }
 
     /// Appends entries, which must follow the last one. They can be read when this returns; `done` is called, on the log's
@@ -171,7 +173,7 @@ impl LogDb {
     }
 
     pub fn stats(&self) -> io::Result<LogStats> {
-        let disk_bytes = self.inner.shared.with_disk(Disk::disk_bytes)?;
+        let disk_bytes = self.inner.shared.with_disk(Disk::bytes)?;
         let view = self.view();
         Ok(LogStats { disk_bytes, cached_items: view.tail.len(), cached_bytes: view.tail.bytes() })
     }
@@ -207,7 +209,7 @@ impl LogDb {
         view.request += 1;
         match view.truncate_after(last) {
             Ok(dropped) => {
-                let op = dropped.map_or(Op::Nothing, |range| Op::Truncate { range, last: view.last });
+                let op = dropped.map_or(Op::Nothing, |end| Op::Truncate { end });
                 self.submit(view, op, done);
             }
             Err(error) => refuse(view, done, error),
@@ -220,7 +222,8 @@ impl LogDb {
         let op = if view.state.purged.is_some_and(|purged| purged.index >= upto.index) {
             Op::Nothing
         } else {
-            Op::Purge { range: view.purge(upto), upto }
+            view.purge(upto);
+            Op::Purge { upto }
         };
         self.submit(view, op, done);
     }
@@ -230,12 +233,9 @@ impl LogDb {
         view.request += 1;
         let mut state = view.state.clone();
         update(&mut state);
-        let changes = match state.changes_since(&view.state) {
-            Ok(changes) => changes,
-            Err(error) => return refuse(view, done, error),
-        };
+        let op = if state == view.state { Op::Nothing } else { Op::State(Box::new(state.clone())) };
         match view.set_state(state) {
-            Ok(()) => self.submit(view, Op::State(changes), done),
+            Ok(()) => self.submit(view, op, done),
             Err(error) => refuse(view, done, error),
         }
     }
@@ -258,9 +258,9 @@ impl Shared {
         lock(&self.view)
     }
 
-    fn with_disk<T>(&self, read: impl FnOnce(&Disk) -> io::Result<T>) -> io::Result<T> {
+    fn with_disk<T>(&self, read: impl FnOnce(&Disk) -> T) -> io::Result<T> {
         let disk = self.disk.read().unwrap_or_else(PoisonError::into_inner);
-        read(disk.as_ref().ok_or_else(closed)?)
+        disk.as_ref().map(read).ok_or_else(closed)
     }
 }
 
@@ -289,11 +289,7 @@ impl Inner {
             return Ok(());
         }
         let result = writer.join().unwrap_or_else(|_| Err(io::Error::other("the log's thread panicked")));
-        let disk = self.shared.disk.write().unwrap_or_else(PoisonError::into_inner).take();
-        if result.is_err() {
-            // sled would fsync once more as it goes, and panic when that fails. The node stops anyway.
-            std::mem::forget(disk);
-        }
+        self.shared.disk.write().unwrap_or_else(PoisonError::into_inner).take();
         result
     }
 }

@@ -1,53 +1,52 @@
-//! Opening the log: recover what a crash may have left half done, learn the bounds, start the writer.
+//! Opening the log: walk its segments, learn its bounds and its values, start the writer. Changes nothing before it is known
+//! that nothing is missing.
 
 use std::{
+    collections::BTreeMap,
+    fs::{self, File},
     io,
-    panic::{self, AssertUnwindSafe},
-    path::Path,
+    ops::Range,
     sync::{Arc, Mutex, RwLock, mpsc},
     thread,
+    time::Duration,
 };
 
-use sled::Tree;
+use rand::RngExt as _;
 
 use super::{
-    Disk, Inner, LogDb, Shared, codec,
+    Inner, LogDb, Shared,
     error::{RECOURSE, corrupt, failed},
-    files::{DATA, Files},
-    pieces,
+    files::{self, Files, Folder},
+    frame::{Record, Salt},
+    index::{Index, Place},
+    read::{Disk, SegmentFile},
+    segment::{self, Found, Header, Rest, Scan, Segment, damaged},
     state::RaftState,
     view::View,
     writer::Writer,
 };
 
-/// `prepare` is given the files before the writer has them.
-pub(super) fn open(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files)) -> io::Result<LogDb> {
-    // sled panics over some damage.
-    panic::catch_unwind(AssertUnwindSafe(|| open_files(dir, segment, prepare))).unwrap_or_else(|_| {
-        let data = dir.join(DATA);
-        Err(corrupt(format!("the log's file {} is damaged: sled cannot read it; {RECOURSE}", data.display())))
-    })
-}
+/// How long what was synced may be missing from the mark.
+pub(super) const MARK_AFTER: Duration = Duration::from_millis(100);
 
-fn open_files(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files)) -> io::Result<LogDb> {
-    let mut files = Files::open(dir, segment)?;
-    let log = files.tree("raft_log")?;
-    let state_tree = files.tree("raft_state")?;
-    let state = RaftState::in_tree(&state_tree)?;
-    // What a killed process wrote last may not be on disk yet, and nothing may be written over before it is.
-    files.sync()?;
-    prepare(&mut files);
+/// Opens the log in the folder, or creates an empty one.
+pub(super) fn open(folder: Folder, segment_bytes: u64, mark_after: Duration) -> io::Result<LogDb> {
+    let numbers = files::segments(folder.path())?;
+    let opened =
+        if numbers.is_empty() { create(folder, segment_bytes)? } else { recover(folder, &numbers, segment_bytes)? };
+    let Opened { files, disk, state } = opened;
+    let last = match disk.index().is_empty() {
+        true => state.purged,
+        false => Some(disk.plan(disk.index().end() - 1..disk.index().end(), 0).read()?.0[0].log_id),
+    };
+    let view = View { first: disk.index().first(), last, state: state.clone(), ..View::default() };
 
-    let disk = Disk { db: files.db(), log: log.clone() };
+    let end = disk.index().end();
+    let disk = Arc::new(RwLock::new(Some(disk)));
     let (requests, received) = mpsc::channel();
-    let shared = Arc::new(Shared {
-        view: Mutex::default(),
-        requests: Mutex::new(Some(requests)),
-        disk: RwLock::new(Some(disk)),
-    });
-    let mut writer = Writer::new(files, log.clone(), state_tree, segment, Box::new(Arc::clone(&shared)));
-    let view = recover(&mut writer, &log, state).map_err(failed(format!("open the log in {}", dir.display())))?;
-    *shared.view() = view;
+    let shared =
+        Arc::new(Shared { view: Mutex::new(view), requests: Mutex::new(Some(requests)), disk: Arc::clone(&disk) });
+    let writer = Writer::new(files, disk, state, end, Box::new(Arc::clone(&shared)), mark_after);
     let writer = thread::Builder::new()
         .name("raft-log".to_owned())
         .spawn(move || writer.run(&received))
@@ -55,48 +54,127 @@ fn open_files(dir: &Path, segment: usize, prepare: impl FnOnce(&mut Files)) -> i
     Ok(LogDb { inner: Arc::new(Inner { shared, writer: Mutex::new(Some(writer)) }) })
 }
 
-/// Finishes a purge and drops an entry that is not whole at the end of the log, once it is known that the rest has no hole and
-/// lacks nothing that was on disk. A purge may have left far more than one sync may cover, so the writer removes it.
-fn recover(writer: &mut Writer, log: &Tree, state: RaftState) -> io::Result<View> {
-    let mut first = 0;
-    if let Some(purged) = state.purged {
-        first = purged.index + 1;
-    }
-    let mut before = state.purged.map(|purged| purged.index);
-    let mut last = None;
-    let mut torn = None;
-    for found in pieces::walk(log, first..=u64::MAX) {
-        let found = found?;
-        if let Some(torn) = torn {
-            return Err(corrupt(format!("log entry {torn} is not whole, and the log goes on after it")));
-        }
-        match before.replace(found.index) {
-            Some(before) if before + 1 != found.index => {
-                let missing = before + 1;
-                return Err(corrupt(format!(
-                    "log entry {missing} is missing, and the log goes on with {}",
-                    found.index
-                )));
+struct Opened {
+    files: Files,
+    disk: Disk,
+    state: RaftState,
+}
+
+fn create(folder: Folder, segment_bytes: u64) -> io::Result<Opened> {
+    let salt = rand::rng().random();
+    let state = RaftState::default();
+    let header = Header { segment: 1, salt, first_frame: 1, first: 0, end: 0, state: state.clone() };
+    let files = Files::create(folder, &header, segment_bytes)?;
+    let (number, file) = files.current();
+    let segments = BTreeMap::from([(number, SegmentFile { file, bytes: files.current_len() })]);
+    Ok(Opened { files, disk: Disk::new(Salt(salt), segments, Index::default()), state })
+}
+
+fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Opened> {
+    let dir = folder.path().to_owned();
+    let mut replay = Replay::default();
+    let mut segments = BTreeMap::new();
+    let mut last: Option<(Found, Scan)> = None;
+    let mut begun = None;
+    for number in numbers {
+        let found = Found::read(segment::path(&dir, *number))?;
+        replay.begin(&found, *number, last.as_ref())?;
+        let scan = found.scan(|place, record| replay.take(*number, place, record))?;
+        if let Some((before, ended)) = last.as_ref().filter(|(_, scan)| !scan.sealed) {
+            // A crash came between the new segment and the seal of the one before it: then nothing was written to it.
+            if scan.next_frame > found.header.first_frame || scan.rest == Rest::Torn || Some(number) != numbers.last() {
+                return Err(damaged(
+                    &before.path,
+                    ended.end,
+                    "its end is missing, and the log goes on in the next one",
+                ));
             }
-            Some(_) => {}
-            None => first = found.index,
+            begun = Some(found.path);
+            break;
         }
-        if found.whole {
-            last = Some(found);
-        } else {
-            torn = Some(found.index);
+        segments.insert(*number, open_segment(&found)?);
+        last = Some((found, scan));
+    }
+    let Some((found, scan)) = last else { return Err(corrupt("the log has no segment")) };
+    let number = found.header.segment;
+    if scan.sealed {
+        let missing = segment::path(&dir, number + 1);
+        return Err(corrupt(format!("the log's file {} is missing; {RECOURSE}", missing.display())));
+    }
+    if let Some(lost) = replay.index.lost() {
+        return Err(corrupt(format!("log entry {lost} is missing: the files before {} are; {RECOURSE}", numbers[0])));
+    }
+
+    if let Some(begun) = begun {
+        fs::remove_file(&begun).map_err(failed(format!("delete {}", begun.display())))?;
+    }
+    let salt = found.header.salt;
+    let segment = Segment::resume(found.path.clone(), &scan, &found.bytes, files::room(segment_bytes))?;
+    let files = Files::resume(folder, salt, segment_bytes, numbers[0]..number, segment, scan.next_frame)?;
+    let (_, file) = files.current();
+    segments.insert(number, SegmentFile { file, bytes: files.current_len() });
+    Ok(Opened { files, disk: Disk::new(Salt(salt), segments, replay.index), state: replay.state })
+}
+
+fn open_segment(found: &Found) -> io::Result<SegmentFile> {
+    let file = File::open(&found.path).map_err(failed(format!("open {}", found.path.display())))?;
+    Ok(SegmentFile { file: Arc::new(file), bytes: found.bytes.len() as u64 })
+}
+
+/// What the records come to.
+#[derive(Default)]
+struct Replay {
+    index: Index,
+    state: RaftState,
+}
+
+impl Replay {
+    /// Takes a segment's header, which must follow the segment before it.
+    fn begin(&mut self, found: &Found, number: u32, before: Option<&(Found, Scan)>) -> io::Result<()> {
+        let header = &found.header;
+        let Some((last, scan)) = before else {
+            self.index = Index::of_lost(header.first, header.end);
+            self.state = header.state.clone();
+            return if header.segment == number { Ok(()) } else { Err(misplaced(found)) };
+        };
+        // Without a seal, which takes a number too, the segment before it lacks its end.
+        let first_frame = scan.next_frame + u64::from(!scan.sealed);
+        let follows = header.segment == number && header.salt == last.header.salt && header.first_frame == first_frame;
+        let agrees = (header.first, header.end) == (self.index.first(), self.index.end());
+        match (follows, scan.sealed && !agrees) {
+            (true, false) => Ok(()),
+            (false, _) if !scan.sealed && header.segment == number && header.salt == last.header.salt => {
+                Err(damaged(&last.path, scan.end, "its end is missing, and the log goes on in the next one"))
+            }
+            _ => Err(misplaced(found)),
         }
     }
-    let last = last.map(|last| codec::decode(last.index, &last.bytes)).transpose()?;
-    let last = last.map(|entry| entry.log_id).or(state.purged);
-    writer.begin(last, &state)?;
-    if let Some(purged) = state.purged {
-        writer.remove(0..=purged.index, false)?;
+
+    fn take(&mut self, segment: u32, place: Range<usize>, record: Record<'_>) -> io::Result<()> {
+        match record {
+            Record::Entry { index, .. } => {
+                let begins = self.index.is_empty() && self.state.purged.is_none();
+                if !begins && index != self.index.end() {
+                    return Err(corrupt(format!("log entry {index} follows {} entries", self.index.end())));
+                }
+                let too_long = |_| corrupt(format!("log entry {index} lies at byte {} of its file", place.start));
+                let offset = u32::try_from(place.start).map_err(too_long)?;
+                let len = u32::try_from(place.len()).map_err(too_long)?;
+                self.index.append(index, Place { segment, offset, len });
+            }
+            Record::Truncated { end } => self.index.truncate(end),
+            Record::Purged(upto) => {
+                self.index.purge(upto.index);
+                self.state.purged = Some(upto);
+            }
+            Record::Committed(id) => self.state.committed = id,
+            Record::State(state) => self.state = *state,
+            Record::Sealed => {}
+        }
+        Ok(())
     }
-    if let Some(torn) = torn {
-        tracing::info!(index = torn, "the last log entry was never written whole, dropping it");
-        writer.remove(torn..=torn, true)?;
-    }
-    writer.sync()?;
-    Ok(View { first, last, state, ..View::default() })
+}
+
+fn misplaced(found: &Found) -> io::Error {
+    damaged(&found.path, 0, "it is not the one that comes next in this log")
 }

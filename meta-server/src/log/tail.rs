@@ -1,5 +1,5 @@
 //! The newest entries of the log, in memory: everything that is not on disk yet, and of what is, as much as fits a bound.
-//! Feeds replication and apply without a disk read or a decode. Knows nothing of sled.
+//! Feeds replication and apply without a disk read or a decode. Knows nothing of files.
 
 use std::collections::VecDeque;
 

@@ -33,7 +33,7 @@ pub(crate) fn truncate_after(log: &LogDb, last: Option<LogId>) -> io::Result<()>
 /// Copies a folder as it is now, folders in it included.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
-    // Of a log that is being written: `MARK` first, for it must not say more than the `db` that was copied has.
+    // Of a log that is being written, the oldest segment first: what a later one has must not be missing before it.
     let mut files: Vec<_> = std::fs::read_dir(from).unwrap().map(Result::unwrap).collect();
     files.sort_by_key(std::fs::DirEntry::file_name);
     for file in files {

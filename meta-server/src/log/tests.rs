@@ -5,13 +5,10 @@ use std::{io, sync::mpsc, time::Duration};
 use tempfile::TempDir;
 
 use super::{
-    LogDb, pieces,
+    LogDb,
     testing::{entry, id, truncate_after},
 };
-use crate::{
-    error_chain::chain,
-    raft::types::{Entry, Vote},
-};
+use crate::raft::types::{Entry, Vote};
 
 fn opened() -> (TempDir, LogDb) {
     let dir = TempDir::new().unwrap();
@@ -21,13 +18,6 @@ fn opened() -> (TempDir, LogDb) {
 
 fn entries(range: std::ops::Range<u64>, size: usize) -> Vec<Entry> {
     range.map(|index| entry(1, index, size)).collect()
-}
-
-/// Removes pieces behind the log's back, as if they had never been said to be on disk.
-fn damage(dir: &TempDir, remove: impl Fn(&sled::Tree)) {
-    let db = super::files::Files::open(dir.path(), super::files::SEGMENT).unwrap();
-    remove(&db.tree("raft_log").unwrap());
-    std::fs::remove_file(dir.path().join("MARK")).unwrap();
 }
 
 #[test]
@@ -67,7 +57,7 @@ fn entries_are_readable_before_they_are_on_disk() {
 
 #[test]
 fn the_tail_in_memory_is_bounded_and_what_left_it_is_read_from_disk() {
-    let (_dir, log) = opened();
+    let (dir, log) = opened();
     for start in (0..3000).step_by(100) {
         log.append_blocking(entries(start..start + 100, 10_000)).unwrap();
     }
@@ -77,6 +67,11 @@ fn the_tail_in_memory_is_bounded_and_what_left_it_is_read_from_disk() {
     assert_eq!(log.read(0..3, 15_000).unwrap(), entries(0..1, 10_000));
     assert_eq!(log.read(0..2, u64::MAX).unwrap(), entries(0..2, 10_000));
     assert!(log.iter(0..3000).map(Result::unwrap).eq(entries(0..3000, 10_000)));
+    log.purge_blocking(id(1, 2500)).unwrap();
+    assert!(log.stats().unwrap().disk_bytes < 20 << 20, "{:?}", log.stats());
+    log.close().unwrap();
+    let log = LogDb::open(dir.path()).unwrap();
+    assert!(log.iter(2501..3000).map(Result::unwrap).eq(entries(2501..3000, 10_000)));
 }
 
 #[test]
@@ -171,34 +166,13 @@ fn an_answer_may_drop_the_last_handle() {
 }
 
 #[test]
-fn an_entry_that_is_not_whole_is_dropped_at_the_end_and_an_error_before_it() {
-    for (torn, message) in [(9, None), (4, Some("log entry 4 is not whole, and the log goes on after it"))] {
-        let (dir, log) = opened();
-        log.append_blocking(entries(0..10, 9000)).unwrap();
-        log.close().unwrap();
-        drop(log);
-        damage(&dir, |tree| {
-            let (last_piece, _) = tree.range(pieces::keys(torn..=torn)).next_back().unwrap().unwrap();
-            tree.remove(last_piece).unwrap();
-        });
-        match (LogDb::open(dir.path()), message) {
-            (Ok(log), None) => assert_eq!(log.last_log_id(), Some(id(1, 8))),
-            (Err(error), Some(message)) => assert!(chain(&error).ends_with(message), "{error:?}"),
-            (result, _) => panic!("entry {torn}: {:?}", result.map(|log| log.last_log_id())),
-        }
-    }
-}
-
-#[test]
-fn a_hole_is_an_error_that_names_the_missing_index() {
-    let (dir, log) = opened();
-    log.append_blocking(entries(0..10, 10)).unwrap();
-    log.close().unwrap();
-    drop(log);
-    damage(&dir, |tree| drop(tree.remove(pieces::keys(4..=4).start())));
+fn a_log_of_sled_is_refused_by_name_and_left_as_it_is() {
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("db"), "sled").unwrap();
     let error = LogDb::open(dir.path()).err().unwrap();
-    let message = "log entry 4 is missing, and the log goes on with 5";
-    assert!(chain(&error).ends_with(message), "{error:?}");
+    assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+    assert!(error.to_string().contains("holds \"db\": the log of a build from before the first release"), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
 /// Says that the test runs again, in a process of its own.
@@ -220,11 +194,14 @@ fn a_process_without_file_descriptors_left_keeps_its_log() {
     }
     let (dir, log) = opened();
     log.append_blocking(entries(0..1, 10)).unwrap();
-    let taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open(dir.path().join("db")).ok()).collect();
+    let taken: Vec<_> = std::iter::from_fn(|| std::fs::File::open(dir.path()).ok()).collect();
     log.append_blocking(entries(1..3, 10)).unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    log.append_blocking(entries(3..4, 10)).unwrap();
+    // More than a segment has.
+    log.append_blocking(entries(3..900, 9000)).unwrap();
+    log.purge_blocking(id(1, 800)).unwrap();
     log.close().unwrap();
     drop(taken);
-    assert_eq!(LogDb::open(dir.path()).unwrap().last_log_id(), Some(id(1, 3)));
+    let log = LogDb::open(dir.path()).unwrap();
+    assert_eq!((log.purged(), log.last_log_id()), (Some(id(1, 800)), Some(id(1, 899))));
 }

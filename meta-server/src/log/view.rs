@@ -1,10 +1,7 @@
 //! What the log is, requests that are not on disk yet included: its bounds, the values beside it, and the tail in memory.
-//! Checks every change before it is made. Knows nothing of sled or of who writes.
+//! Checks every change before it is made. Knows nothing of files or of who writes.
 
-use std::{
-    io,
-    ops::{Range, RangeInclusive},
-};
+use std::{io, ops::Range};
 
 use super::{error::refused, state::RaftState, tail::Tail};
 use crate::raft::types::{Entry, LogId};
@@ -61,8 +58,9 @@ impl View {
         Ok(())
     }
 
-    /// Drops the entries after `keep`, which is the id of the entry that becomes the last; returns what was dropped, if any.
-    pub(super) fn truncate_after(&mut self, keep: Option<LogId>) -> io::Result<Option<RangeInclusive<u64>>> {
+    /// Drops the entries after `keep`, which is the id of the entry that becomes the last; returns the first that was dropped, if
+    /// any was.
+    pub(super) fn truncate_after(&mut self, keep: Option<LogId>) -> io::Result<Option<u64>> {
         let keep = keep.filter(|keep| keep.index >= self.first);
         let from = keep.map_or(self.first, |keep| keep.index + 1);
         if from >= self.end() {
@@ -74,26 +72,23 @@ impl View {
         {
             return Err(refused(format!("cannot truncate the log after {keep}: it has {} there", kept.log_id)));
         }
-        let dropped = from..=self.end() - 1;
         match keep {
             Some(keep) => self.tail.truncate_after(keep.index),
             None => self.tail.clear(),
         }
         self.last = keep.or(self.state.purged);
         self.truncations += 1;
-        Ok(Some(dropped))
+        Ok(Some(from))
     }
 
-    /// Drops the entries up to `upto`, which may lie beyond the last one; returns what was dropped.
-    pub(super) fn purge(&mut self, upto: LogId) -> RangeInclusive<u64> {
-        let dropped = self.first..=upto.index;
+    /// Drops the entries up to `upto`, which may lie beyond the last one.
+    pub(super) fn purge(&mut self, upto: LogId) {
         self.tail.purge(upto.index);
         if self.end() <= upto.index + 1 {
             self.last = Some(upto);
         }
         self.first = upto.index + 1;
         self.state.purged = Some(upto);
-        dropped
     }
 
     /// Replaces the values beside the log.

@@ -1,54 +1,43 @@
-//! The one thread that writes to sled. It takes every request that waits, writes them, flushes, calls fdatasync, and only
-//! then answers them all: many appends share one trip to the disk. Knows nothing of how the log is read.
-//!
-//! sled may write over a segment that it freed as soon as what replaced it was handed to the kernel; by its bookkeeping that
-//! is more than one segment of writes later. So the thread syncs at least once per half segment of estimated writes: nothing
-//! is ever overwritten before its replacement is on disk.
+//! The one thread that writes. It takes every request that waits, puts them into one frame, writes and syncs it, and only then
+//! answers them all: many appends share one trip to the disk. Knows nothing of how the log is read.
 
 use std::{
     io,
-    ops::RangeInclusive,
-    sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError},
+    ops::Range,
+    sync::{
+        Arc, PoisonError, RwLock,
+        mpsc::{Receiver, RecvTimeoutError, TryRecvError},
+    },
     time::{Duration, Instant},
 };
 
-use sled::Tree;
-
 use super::{
-    error::{RECOURSE, closed, corrupt, failed},
+    error::{closed, corrupt},
     files::Files,
-    mark::Note,
-    pieces,
-    state::{self, Change, RaftState},
+    frame::{Frame, Record},
+    index::Place,
+    read::{Disk, SegmentFile},
+    segment::Header,
+    state::RaftState,
 };
 use crate::{error_chain::chain, raft::types::LogId};
 
 /// How long a value that is only a hint may wait for something to share a sync with.
 const LAZY: Duration = Duration::from_millis(50);
 
-/// How many keys are removed between two looks at the tree.
-const REMOVE_CHUNK: usize = 256;
-
-/// What one write costs in sled's file at most, on average: every tenth rewrites its leaf of up to 17 values and another one
-/// that sits in a segment to be freed, every eighth splits a leaf.
-const WRITE_AMPLIFICATION: usize = 8;
-const WRITE_OVERHEAD: usize = 512;
+/// How many bytes a frame has at the most, unless one entry has more.
+const FRAME: usize = 1 << 20;
 
 /// A change of what is stored. Requests are applied in the order they were made.
 pub(super) enum Op {
     /// Encoded entries with their ids.
     Append(Vec<(LogId, Vec<u8>)>),
-    /// Removes the entries in the range, from its end; `last` becomes the last one.
-    Truncate {
-        range: RangeInclusive<u64>,
-        last: Option<LogId>,
-    },
-    /// Removes the entries in the range, from its start, after `upto` was written as purged.
-    Purge {
-        range: RangeInclusive<u64>,
-        upto: LogId,
-    },
-    State(Vec<Change>),
+    /// Removes the entries from `end` on.
+    Truncate { end: u64 },
+    /// Removes the entries up to `upto`.
+    Purge { upto: LogId },
+    /// All values beside the log.
+    State(Box<RaftState>),
     /// The hint of what is committed has changed, and the writer did not look for it any more.
     Committed,
     /// Changes nothing; answered once everything before it is on disk.
@@ -101,80 +90,69 @@ pub(super) trait Readers: Send {
     fn rest(&self, written: Option<LogId>) -> bool;
 }
 
+/// What a record in the frame means for the index, once it is on disk.
+enum Effect {
+    Append { index: u64, place: Range<usize> },
+    Truncate { end: u64 },
+    Purge { upto: u64 },
+}
+
 pub(super) struct Writer {
     files: Files,
-    log: Tree,
-    state: Tree,
+    disk: Arc<RwLock<Option<Disk>>>,
     readers: Box<dyn Readers>,
-    /// Estimated bytes that one sync may cover.
-    budget: usize,
-    /// Estimated bytes written since the last sync.
-    written: usize,
-    /// The hint of what is committed, as it was last written.
-    committed: Option<LogId>,
+    /// What is to be written next.
+    frame: Frame,
+    effects: Vec<Effect>,
+    /// The values beside the log, what is in the frame included.
+    state: RaftState,
+    /// The index after the last entry, what is in the frame included.
+    end: u64,
     /// When the hint is looked at although there is nothing else to write. While it is `Some`, nobody has to say that it changed: to
     /// be woken once more for each write costs more than to look.
     look_due: Option<Instant>,
-    /// The id of the last entry, or of the last purged one, once everything is on disk that was written.
-    last: Option<LogId>,
-    /// How many syncs there were.
-    syncs: u64,
     /// When the mark has to be written; `None` while it has everything that was synced.
     mark_due: Option<Instant>,
+    /// How long what was synced may be missing from the mark.
+    mark_after: Duration,
     /// The first failure. What is on disk after it is unknown, so every later request is refused.
     failure: Option<String>,
 }
 
 impl Writer {
-    /// The writer of a log that was just opened, once [`Writer::begin`] was told what it found.
-    pub(super) fn new(files: Files, log: Tree, state: Tree, segment: usize, readers: Box<dyn Readers>) -> Self {
+    /// The writer of a log that was just opened, with what it found.
+    pub(super) fn new(
+        files: Files,
+        disk: Arc<RwLock<Option<Disk>>>,
+        state: RaftState,
+        end: u64,
+        readers: Box<dyn Readers>,
+        mark_after: Duration,
+    ) -> Self {
         Self {
+            frame: Frame::new(files.salt()),
             files,
-            log,
-            state,
+            disk,
             readers,
-            budget: segment / 2,
-            written: 0,
-            committed: None,
+            effects: Vec::new(),
+            state,
+            end,
             look_due: None,
-            last: None,
-            syncs: 0,
-            mark_due: None,
+            // Opening synced all of it, and a killed process may not have said so.
+            mark_due: Some(Instant::now()),
+            mark_after,
             failure: None,
-        }
-    }
-
-    /// Takes the log as it was found, with `last` as its last id, unless it lacks something that was on disk before.
-    pub(super) fn begin(&mut self, last: Option<LogId>, state: &RaftState) -> io::Result<()> {
-        let syncs = self.state.get(state::SYNCS).map_err(failed("read how often the log was synced"))?;
-        self.syncs = state::decode_syncs(syncs)?;
-        self.last = last;
-        self.committed = state.committed;
-        let found = Note::new(self.syncs, last, state);
-        match self.files.mark.note() {
-            Some(marked) if found.lacks(marked) => Err(corrupt(format!(
-                "the log ends at {}, but {} was on disk: its file {} is damaged; {RECOURSE}",
-                found.describe(),
-                marked.describe(),
-                self.files.data_path().display()
-            ))),
-            _ => {
-                // Opening synced all of it, and a killed process may not have said so.
-                self.mark_due = Some(Instant::now());
-                Ok(())
-            }
         }
     }
 
     /// Serves requests until every sender is gone, then puts on disk what is left. Returns the failure, if there was one.
     pub(super) fn run(mut self, requests: &Receiver<Request>) -> io::Result<()> {
+        // A killed process may have left them.
+        self.attempt(Self::remove_unneeded);
         while let Some(batch) = self.next_batch(requests) {
             self.serve(batch, false);
         }
         self.serve(Vec::new(), true);
-        if let Err(error) = self.mark(true) {
-            self.fail(&error);
-        }
         self.refuse_after_failure()
     }
 
@@ -213,142 +191,139 @@ impl Writer {
 
     fn serve(&mut self, batch: Vec<Request>, closing: bool) {
         let last = batch.last().map(|request| request.number);
-        let waiting: Vec<Done> = batch.into_iter().map(|request| self.write(request)).collect();
-        if let Err(error) = self.write_committed(closing).and_then(|()| self.sync()).and_then(|()| self.mark(false)) {
-            self.fail(&error);
+        let mut waiting = Vec::with_capacity(batch.len());
+        for Request { op, done, .. } in batch {
+            self.attempt(|writer| writer.put(op));
+            waiting.push(done);
         }
+        self.attempt(|writer| writer.put_committed(closing));
+        self.attempt(Self::flush);
         if let (None, Some(last)) = (&self.failure, last) {
             self.readers.durable(last);
         }
         for done in waiting {
             done.answer(self.refuse_after_failure());
         }
+        self.attempt(Self::begin_segment_when_full);
+        self.attempt(|writer| writer.mark(closing));
     }
 
-    fn write(&mut self, request: Request) -> Done {
+    /// Does nothing more after the first failure.
+    fn attempt(&mut self, step: impl FnOnce(&mut Self) -> io::Result<()>) {
         if self.failure.is_none()
-            && let Err(error) = self.apply(request.op)
+            && let Err(error) = step(self)
         {
             self.fail(&error);
         }
-        request.done
     }
 
-    fn apply(&mut self, op: Op) -> io::Result<()> {
+    /// Adds a request to the frame.
+    fn put(&mut self, op: Op) -> io::Result<()> {
         match op {
             Op::Append(entries) => {
-                self.set_last(entries.last().map_or(self.last, |(id, _)| Some(*id)))?;
                 for (LogId { index, .. }, bytes) in entries {
-                    for (key, value) in pieces::cut(index, &bytes)? {
-                        self.written += cost(value.len());
-                        self.log.insert(key, value).map_err(failed(format!("write log entry {index}")))?;
-                        self.keep_to_budget()?;
+                    if self.frame.len() + bytes.len() > FRAME {
+                        self.flush()?;
+                        self.begin_segment_when_full()?;
                     }
+                    let place = self.frame.push(&Record::Entry { index, bytes: &bytes })?;
+                    self.effects.push(Effect::Append { index, place });
+                    self.end = index + 1;
                 }
             }
-            Op::Truncate { range, last } => {
-                self.set_last(last)?;
-                self.remove(range, true)?;
+            Op::Truncate { end } => {
+                self.frame.push(&Record::Truncated { end })?;
+                self.effects.push(Effect::Truncate { end });
+                self.end = end;
             }
-            Op::Purge { range, upto } => {
-                self.set_last(self.last.filter(|last| last.index > upto.index).or(Some(upto)))?;
-                self.write_state(vec![state::log_id_change(state::PURGED, Some(upto))?])?;
-                self.remove(range, false)?;
+            Op::Purge { upto } => {
+                self.frame.push(&Record::Purged(upto))?;
+                self.effects.push(Effect::Purge { upto: upto.index });
+                self.end = self.end.max(upto.index + 1);
+                self.state.purged = Some(upto);
             }
-            Op::State(changes) => self.write_state(changes)?,
+            Op::State(state) => {
+                // The hint goes its own way.
+                let committed = self.state.committed;
+                self.state = RaftState { committed, ..*state };
+                self.frame.push(&Record::State(Box::new(self.state.clone())))?;
+            }
             Op::Committed | Op::Nothing => {}
-        }
-        Ok(())
-    }
-
-    /// Removes every piece in the range one by one, so that a crash leaves no hole: from the start, or from the end.
-    pub(super) fn remove(&mut self, range: RangeInclusive<u64>, from_end: bool) -> io::Result<()> {
-        let tried = || failed(format!("remove log entries {} to {}", range.start(), range.end()));
-        loop {
-            let pieces = self.log.range(pieces::keys(range.clone())).keys();
-            let keys = if from_end {
-                pieces.rev().take(REMOVE_CHUNK).collect::<sled::Result<Vec<_>>>()
-            } else {
-                pieces.take(REMOVE_CHUNK).collect()
-            };
-            let keys = keys.map_err(tried())?;
-            if keys.is_empty() {
-                return Ok(());
-            }
-            for key in keys {
-                let old = self.log.remove(key).map_err(tried())?;
-                self.written += cost(old.map_or(0, |value| value.len()));
-                self.keep_to_budget()?;
-            }
-        }
-    }
-
-    fn write_state(&mut self, changes: Vec<Change>) -> io::Result<()> {
-        for (key, value) in changes {
-            self.written += cost(value.as_ref().map_or(0, Vec::len));
-            match value {
-                Some(value) => self.state.insert(key, value),
-                None => self.state.remove(key),
-            }
-            .map_err(failed(format!("write `{key}` of the Raft state")))?;
-            self.keep_to_budget()?;
         }
         Ok(())
     }
 
     /// Writes the hint with what else is written. One that is ahead of the log, because what it is about still waits, is left for
     /// the next time; as the log closes nothing waits.
-    fn write_committed(&mut self, closing: bool) -> io::Result<()> {
-        if self.failure.is_some() {
-            return Ok(());
-        }
+    fn put_committed(&mut self, closing: bool) -> io::Result<()> {
         let hint = self.readers.committed();
-        let is_ahead = hint.map(|id| id.index) > self.last.map(|last| last.index);
-        if hint != self.committed && (closing || !is_ahead) {
-            self.committed = hint;
-            self.write_state(vec![state::log_id_change(state::COMMITTED, hint)?])?;
+        let is_ahead = hint.is_some_and(|id| id.index >= self.end);
+        if hint != self.state.committed && (closing || !is_ahead) {
+            self.state.committed = hint;
+            self.frame.push(&Record::Committed(hint))?;
         }
         let now = Instant::now();
         if self.look_due.is_some_and(|due| due <= now) {
-            self.look_due = if self.readers.rest(self.committed) { None } else { Some(now + LAZY) };
+            self.look_due = if self.readers.rest(self.state.committed) { None } else { Some(now + LAZY) };
         }
         Ok(())
     }
 
-    fn keep_to_budget(&mut self) -> io::Result<()> {
-        if self.written < self.budget { Ok(()) } else { self.sync() }
+    /// Puts the frame on disk.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        let at = self.files.write(&mut self.frame)?;
+        self.frame.clear();
+        self.mark_due.get_or_insert_with(|| Instant::now() + self.mark_after);
+        let segment = self.files.current().0;
+        let is_purge = |effect: &Effect| matches!(effect, Effect::Purge { .. });
+        let purged = self.effects.iter().any(is_purge);
+        let effects = std::mem::take(&mut self.effects);
+        self.with_disk(|disk| effects.iter().try_for_each(|effect| take_effect(disk, effect, segment, at)))??;
+        self.update_segment()?;
+        if purged { self.remove_unneeded() } else { Ok(()) }
     }
 
-    /// Puts on disk what was written since the last sync.
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        if self.failure.is_none() && self.written > 0 {
-            self.syncs += 1;
-            let syncs = &state::encode_syncs(self.syncs);
-            self.state.insert(state::SYNCS, syncs).map_err(failed("write how often the log was synced"))?;
-            self.files.sync()?;
-            self.written = 0;
-            let after = self.files.mark_after;
-            self.mark_due.get_or_insert_with(|| Instant::now() + after);
+    /// Deletes the segments that nothing needs: the current one says itself where the log stood when it was begun.
+    fn remove_unneeded(&mut self) -> io::Result<()> {
+        let oldest = self.with_disk(|disk| disk.index().oldest_segment())?.unwrap_or(self.files.current().0);
+        let gone = self.files.remove_before(oldest)?;
+        self.with_disk(|disk| disk.remove_segments(gone))
+    }
+
+    /// Called when the frame is empty, so that what is on disk is what `state` says.
+    fn begin_segment_when_full(&mut self) -> io::Result<()> {
+        if !self.files.segment_is_full() {
+            return Ok(());
         }
-        Ok(())
+        let (first, end) = self.with_disk(|disk| (disk.index().first(), disk.index().end()))?;
+        let (salt, state) = (self.files.salt().0, self.state.clone());
+        self.files.begin_segment(|segment, first_frame| Header { segment, salt, first_frame, first, end, state })?;
+        self.update_segment()
+    }
+
+    /// Tells readers of the segment that is written to.
+    fn update_segment(&self) -> io::Result<()> {
+        let (number, file) = self.files.current();
+        let segment = SegmentFile { file, bytes: self.files.current_len() };
+        self.with_disk(|disk| disk.set_segment(number, segment))
+    }
+
+    fn with_disk<T>(&self, change: impl FnOnce(&mut Disk) -> T) -> io::Result<T> {
+        let mut disk = self.disk.write().unwrap_or_else(PoisonError::into_inner);
+        disk.as_mut().map(change).ok_or_else(closed)
     }
 
     /// Says in the mark what is on disk: when it is due, or, as the log is `closing`, at once and durably.
     fn mark(&mut self, closing: bool) -> io::Result<()> {
-        let due = self.mark_due.is_some_and(|due| closing || due <= Instant::now());
-        if self.failure.is_some() || !due {
+        if !self.mark_due.is_some_and(|due| closing || due <= Instant::now()) {
             return Ok(());
         }
-        let state = RaftState::in_tree(&self.state)?;
-        self.files.mark.write(Note::new(self.syncs, self.last, &state))?;
+        self.files.mark(self.end)?;
         self.mark_due = None;
-        if closing { self.files.mark.sync() } else { Ok(()) }
-    }
-
-    /// Called before the first change that leads to it: the mark may claim no more than a crash in the middle leaves.
-    fn set_last(&mut self, last: Option<LogId>) -> io::Result<()> {
-        self.last = last;
-        self.files.mark.lower(last)
+        if closing { self.files.sync() } else { Ok(()) }
     }
 
     fn fail(&mut self, error: &io::Error) {
@@ -367,6 +342,16 @@ impl Writer {
     }
 }
 
-fn cost(value: usize) -> usize {
-    value * WRITE_AMPLIFICATION + WRITE_OVERHEAD
+fn take_effect(disk: &mut Disk, effect: &Effect, segment: u32, at: u64) -> io::Result<()> {
+    match effect {
+        Effect::Append { index, place } => {
+            let too_far = |_| corrupt(format!("log entry {index} lies beyond 4 GiB in its file"));
+            let offset = u32::try_from(at + place.start as u64).map_err(too_far)?;
+            let len = u32::try_from(place.len()).map_err(too_far)?;
+            disk.index_mut().append(*index, Place { segment, offset, len });
+        }
+        Effect::Truncate { end } => disk.index_mut().truncate(*end),
+        Effect::Purge { upto } => disk.index_mut().purge(*upto),
+    }
+    Ok(())
 }

@@ -40,10 +40,7 @@ impl Generation {
 
     /// Opens a complete one and checks that log and base belong together.
     pub fn open(dir: &Path) -> Result<Generation, StoreError> {
-        if !log_folder(dir).is_dir() {
-            return Err(damaged(dir, format!("it has no folder {LOG:?}")));
-        }
-        let log = open_log(dir)?;
+        let log = open_existing_log(dir)?;
         let Some(name) = log.state().live_base else {
             return Err(damaged(dir, "its log names no base".to_owned()));
         };
@@ -130,6 +127,18 @@ pub(crate) fn log_folder(dir: &Path) -> PathBuf {
 pub(crate) fn open_log(dir: &Path) -> Result<LogDb, StoreError> {
     let path = log_folder(dir);
     LogDb::open(&path).map_err(StoreError::io("open the log in", &path))
+}
+
+/// Opens the log of the generation in `dir`, which must have one.
+pub(crate) fn open_existing_log(dir: &Path) -> Result<LogDb, StoreError> {
+    let path = log_folder(dir);
+    if !path.is_dir() {
+        return Err(damaged(dir, format!("it has no folder {LOG:?}")));
+    }
+    if !LogDb::is_in(&path).map_err(StoreError::io("open the log in", &path))? {
+        return Err(damaged(dir, format!("there is no log in its folder {LOG:?}")));
+    }
+    open_log(dir)
 }
 
 /// Names the base, and draws the incarnation.

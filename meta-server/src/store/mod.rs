@@ -13,7 +13,7 @@ use rand::RngExt as _;
 pub use dir::{Found, RaftDir, Replaced};
 pub use error::StoreError;
 pub use generation::{Ancestry, Generation, load_ancestry};
-pub(crate) use generation::{check, log_folder, open_log, purge_superseded, store_source};
+pub(crate) use generation::{check, log_folder, open_existing_log, open_log, purge_superseded, store_source};
 
 use crate::{
     backup::pins::PinRegistry,
