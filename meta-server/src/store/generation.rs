@@ -9,7 +9,7 @@ use std::{
 use backup_plugin::{clock::now_ms, record::LogId, target::Source};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, draw_incarnation};
+use super::{StoreError, catch_up::catch_up, draw_incarnation};
 use crate::{
     base::{Base, BaseBuilder, BaseMeta},
     log::LogDb,
@@ -75,6 +75,7 @@ impl Generation {
         let names = self.log.clone();
         let state = StateMachine::new(self.base, &self.dir, names, options)
             .map_err(StoreError::io("read the base of", &self.dir))?;
+        catch_up(&self.log, &state).map_err(StoreError::io("apply the log in", &self.dir))?;
         Ok((self.log, state))
     }
 }

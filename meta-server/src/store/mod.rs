@@ -1,6 +1,7 @@
 //! A node's store: the folder, the live generation in it, its log and its state machine. Opening checks the invariants that
 //! everything else rests on. Knows nothing of clusters or of the network.
 
+mod catch_up;
 mod dir;
 mod error;
 mod generation;
