@@ -1,4 +1,4 @@
-//! The floor of a write: the log alone, which appends, flushes and calls fdatasync, with entries as upserts make them.
+//! The floor of a write: the log alone, which appends and calls fdatasync, with entries as upserts make them.
 
 use std::{
     path::Path,
