@@ -45,8 +45,8 @@ pub enum DowngradeError {
     #[error("log entry {log_id} holds {what}, which no program of {version} can read")]
     Unreadable { version: Version, log_id: LogId, what: &'static str },
     #[error(
-        "log entry {log_id} is yet to be applied and holds {what}, which a program of {version} passes over: it would come to \
-         another state"
+        "log entry {log_id} holds {what}, which a program of {version} passes over, and nothing says that it is applied: that \
+         program would come to another state"
     )]
     Misread { version: Version, log_id: LogId, what: &'static str },
     #[error("log entry {log_id}: {reason}")]

@@ -87,14 +87,8 @@ fn a_command_that_an_older_reader_does_not_know_is_refused_where_it_matters() {
     for (applied, drop, index, command, expected) in [
         (known, false, 5, "same", r#"["raft_log",{"Logs":{"key":5,"#),
         (known, false, 5, "odd", r#"["raft_log",{"Logs":{"key":5,"#),
-        (
-            known,
-            false,
-            6,
-            "odd",
-            "false: log entry T1-N1.6 is yet to be applied and holds something odd, which a program of V003",
-        ),
-        (None, false, 5, "odd", "false: log entry T1-N1.5 is yet to be applied and holds something odd"),
+        (known, false, 6, "odd", "false: log entry T1-N1.6 holds something odd, which a program of V003 passes over"),
+        (None, false, 5, "odd", "false: log entry T1-N1.5 holds something odd, which a program of V003 passes over"),
         (known, false, 5, "new", "true: log entry T1-N1.5 holds something new, which no program of V003 can read"),
         (known, false, 6, "new", "false: log entry T1-N1.6 holds something new, which no program of V003 can read"),
         (known, false, 5, "broken", "false: log entry T1-N1.5: it is broken"),

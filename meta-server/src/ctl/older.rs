@@ -43,8 +43,8 @@ pub enum OlderError {
     Line { line: u64, source: DecodeError },
     #[error("line {line} holds {what}, which {wanted} has no place for")]
     Retired { line: u64, what: String, wanted: Version },
-    #[error("{source}{}", if *hint { "; --drop-applied-log leaves out the log up to the state, and it with that" } else { "" })]
-    Downgrade { source: DowngradeError, hint: bool },
+    #[error("{error}{}", if *hint { "; --drop-applied-log leaves out the log up to the state, and it with that" } else { "" })]
+    Downgrade { error: DowngradeError, hint: bool },
     #[error("--drop-applied-log is for V002 and V003: a reader of V004 takes every command")]
     NothingToDrop,
     #[error("the server does not say where its state ends, so --drop-applied-log can not tell which log that includes")]
@@ -106,9 +106,9 @@ impl Rewriter {
                 return Err(OlderError::Retired { line: number, what: retired.to_string(), wanted });
             }
         };
-        let lines = downgrade.push(record);
-        let lines = lines.map_err(|source| OlderError::Downgrade { hint: source.goes_with_log(applied), source })?;
-        lines.iter().for_each(|line| out.push(line.as_bytes()));
+        let written = downgrade.push(record);
+        let written = written.map_err(|error| OlderError::Downgrade { hint: error.goes_with_log(applied), error })?;
+        written.iter().for_each(|line| out.push(line.as_bytes()));
         Ok(())
     }
 
@@ -142,5 +142,68 @@ pub(super) fn warning(caveats: Caveats) -> Option<String> {
         count => Some(format!(
             "{count} records expire at a time in milliseconds; a Databend that takes every such time for seconds keeps them for ever"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use backup_plugin::record::LeaderId;
+
+    use super::*;
+    use crate::error_chain::chain;
+
+    const TAIL: &str = include_str!("../../../tests/fixtures/v004-tail-applied.ndjson");
+    const V002: &str = include_str!("../../../tests/fixtures/v002.ndjson");
+
+    fn rewritten(wanted: For, applied: Option<LogId>, text: &str) -> Result<Vec<String>, String> {
+        let rewrite = || {
+            let Some(mut rewriter) = Rewriter::new(wanted, applied)? else { panic!("nothing to do") };
+            let mut out = Lines::default();
+            text.lines().try_for_each(|line| rewriter.push(line.as_bytes(), &mut out))?;
+            let (rest, _) = rewriter.finish();
+            let lines = out.iter().map(|line| String::from_utf8_lossy(line).into_owned());
+            Ok(lines.chain(rest).collect())
+        };
+        rewrite().map_err(|error: OlderError| chain(&error))
+    }
+
+    #[test]
+    fn lines_of_the_version_that_is_wanted_stay_as_they_are() {
+        for (version, text) in [(Version::V002, V002), (Version::V004, TAIL)] {
+            let wanted = For { data_version: Some(version), drop_applied_log: false };
+            assert!(rewritten(wanted, None, text).unwrap() == text.lines().collect::<Vec<_>>());
+        }
+        assert!(Rewriter::new(For::default(), None).unwrap().is_none());
+    }
+
+    #[test]
+    fn what_can_not_be_written_is_said_once_with_what_to_do() {
+        let applied = Some(LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index: 125 });
+        let unreadable = "log entry T1-N1.23 holds a condition on `KeysWithPrefix`, which no program of V003 can read";
+        let hint = "; --drop-applied-log leaves out the log up to the state, and it with that";
+        let cut = "[\"header\",{\"DataHeader\":{\"key\":\"header\",\"value\":{\"version\":\"V004\"}}}]\n[\"raft_log\"";
+        for (version, drop, applied, text, expected) in [
+            (
+                Version::V003,
+                false,
+                None,
+                TAIL,
+                "log entry T1-N1.15 holds an `UpsertKV` with a `ttl`, which a program".to_owned(),
+            ),
+            (Version::V003, false, applied, TAIL, format!("{unreadable}{hint}")),
+            (Version::V003, true, None, TAIL, "the server does not say where its state ends".to_owned()),
+            (Version::V004, true, applied, TAIL, "--drop-applied-log is for V002 and V003".to_owned()),
+            (Version::V003, false, None, V002, "it is of version V002, older than V003: ".to_owned()),
+            (Version::V003, false, None, cut, "cannot read line 2: EOF while parsing".to_owned()),
+        ] {
+            let error =
+                rewritten(For { data_version: Some(version), drop_applied_log: drop }, applied, text).unwrap_err();
+            assert!(error.starts_with(&expected), "{error}");
+            assert_eq!(error.matches("log entry").count(), expected.matches("log entry").count(), "{error}");
+        }
+        let wanted = For { data_version: Some(Version::V003), drop_applied_log: true };
+        let lines = rewritten(wanted, applied, TAIL).unwrap();
+        assert!(lines.iter().all(|line| !line.contains("\"Logs\"")));
+        assert!(lines[4].contains("LastPurged") && lines[4].contains("125"), "{}", lines[4]);
     }
 }
