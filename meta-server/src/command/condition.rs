@@ -11,7 +11,7 @@ pub enum Target {
     /// With the record's sequence number, 0 when it is absent.
     Seq(u64),
     /// With the record's bytes.
-    Value(#[serde(with = "serde_bytes")] Vec<u8>),
+    Value(#[serde(with = "super::bytes")] Vec<u8>),
     /// With the number of records that have the key as their prefix.
     KeysWithPrefix(u64),
 }

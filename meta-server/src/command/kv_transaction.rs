@@ -56,7 +56,7 @@ pub struct KvTarget {
 /// What to write. A ttl wins over a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KvPayload {
-    #[serde(with = "serde_bytes")]
+    #[serde(with = "super::bytes")]
     pub value: Vec<u8>,
     pub expire_at_ms: Option<u64>,
     pub ttl_ms: Option<u64>,

@@ -3,6 +3,7 @@
 //! One set of types serves two encodings: the JSON of an export, and MessagePack with field names in the log store. Reading is
 //! as lenient as the format page says; writing gives the one normal form. Knows nothing of applying; see [`crate::apply`].
 
+mod bytes;
 mod condition;
 mod display;
 mod kv_transaction;

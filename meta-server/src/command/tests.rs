@@ -86,6 +86,9 @@ fn what_is_unknown_is_refused_by_name() {
         (then(r#"{"request":{"Put":{"key":"k"}}}"#), "value"),
         (r#"{"cmd":{"UpsertKV":{"key":"k","seq":{"LT":1},"value":"AsIs"}}}"#.to_owned(), "LT"),
         (r#"{"cmd":{"UpsertKV":{"key":"k","seq":"Any","value":"Touch"}}}"#.to_owned(), "Touch"),
+        (r#"{"cmd":{"UpsertKV":{"key":"k","seq":"Any","value":{"Update":"text"}}}}"#.to_owned(), "string \"text\""),
+        (r#"{"cmd":{"UpsertKV":{"key":"k","seq":"Any","value":{"Update":[256]}}}}"#.to_owned(), "`256`, expected u8"),
+        (then(r#"{"request":{"Put":{"key":"k","value":"text"}}}"#), "string \"text\""),
         (r#"{"cmd":{"KvTransaction":{"branches":[{"predicate":{"Not":[]},"operations":[]}]}}}"#.to_owned(), "Not"),
     ];
     for (json, named) in cases {

@@ -36,7 +36,7 @@ pub enum Operation {
     },
     Put {
         key: String,
-        #[serde(with = "serde_bytes")]
+        #[serde(with = "super::bytes")]
         value: Vec<u8>,
         /// Seconds since 1970, or milliseconds (see [`backup_plugin::record::expiry_ms`]).
         expire_at: Option<u64>,
@@ -64,7 +64,7 @@ pub enum Operation {
     PutSequential {
         prefix: String,
         sequence_key: String,
-        #[serde(with = "serde_bytes")]
+        #[serde(with = "super::bytes")]
         value: Vec<u8>,
         expires_at_ms: Option<u64>,
         ttl_ms: Option<u64>,

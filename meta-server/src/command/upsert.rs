@@ -47,7 +47,7 @@ impl fmt::Display for MatchSeq {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ValueOp {
     /// Data and meta are replaced.
-    Update(#[serde(with = "serde_bytes")] Vec<u8>),
+    Update(#[serde(with = "super::bytes")] Vec<u8>),
     Delete,
     /// Only the meta is replaced; an absent record stays absent.
     AsIs,
