@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io};
 
-use backup_plugin::record::{Node, SeqV};
+use backup_plugin::record::{Node, SeqV, StateRecord};
 
 use super::StateStore;
 
@@ -17,6 +17,16 @@ pub(crate) struct MemoryStore {
 }
 
 impl MemoryStore {
+    /// What it holds, in the order of an export.
+    pub(crate) fn state_records(&self) -> Vec<StateRecord> {
+        let nodes = self.nodes.iter().map(|(id, node)| StateRecord::Node { id: *id, node: node.clone() });
+        let expiries =
+            self.expire.iter().map(|(at, key)| StateRecord::Expire { time_ms: at.0, seq: at.1, key: key.clone() });
+        let records =
+            self.records.iter().map(|(key, value)| StateRecord::Kv { key: key.clone(), value: value.clone() });
+        std::iter::once(StateRecord::Sequence(self.sequence)).chain(nodes).chain(expiries).chain(records).collect()
+    }
+
     fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a String> {
         self.records.range(prefix.to_owned()..).map(|(key, _)| key).take_while(move |key| key.starts_with(prefix))
     }

@@ -15,6 +15,8 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod memory;
 #[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
 mod replay;
 #[cfg(test)]
 mod rules;

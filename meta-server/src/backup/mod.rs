@@ -5,6 +5,8 @@ mod feed;
 pub mod offline;
 pub mod pins;
 mod replay;
+#[cfg(test)]
+mod replay_tests;
 pub mod source;
 pub mod target;
 #[cfg(test)]

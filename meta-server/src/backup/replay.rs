@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Bytes of changes held in memory before they are put into a base of their own.
-const MEMORY: usize = 32 * 1024 * 1024;
+pub(super) const MEMORY: usize = 32 * 1024 * 1024;
 
 /// Applies the entries in `range` to `state`. Bases that are needed on the way lie in `scratch`, and go when they are no
 /// longer read.

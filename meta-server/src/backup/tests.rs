@@ -16,16 +16,16 @@ use super::{
 };
 use crate::{command::fixtures, state::StateOptions, store::Store};
 
-fn import_into(dir: &Path, text: &str, options: &ImportOptions) {
+pub(super) fn import_into(dir: &Path, text: &str, options: &ImportOptions) {
     let target = StoreTarget::new(dir.to_owned());
     import::run(text.as_bytes(), "the test's file", &target, options, &mut |_| {}).unwrap();
 }
 
-fn faithful() -> ImportOptions {
+pub(super) fn faithful() -> ImportOptions {
     ImportOptions::new(None, None).unwrap()
 }
 
-fn exported(dir: &Path) -> Vec<String> {
+pub(super) fn exported(dir: &Path) -> Vec<String> {
     let copy = PrivateCopy::create().unwrap();
     let backup = OfflineBackup::open(dir, copy.path()).unwrap();
     export::lines(&backup).unwrap().map(Result::unwrap).collect()

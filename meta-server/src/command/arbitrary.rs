@@ -9,11 +9,18 @@ use super::{
     UpsertKv, ValueOp,
 };
 
+/// So many cases, or what `PROPTEST_CASES` asks for.
+pub(crate) fn cases(bounded: u32) -> ProptestConfig {
+    let asked = ProptestConfig::default();
+    if std::env::var_os("PROPTEST_CASES").is_some() { asked } else { ProptestConfig { cases: bounded, ..asked } }
+}
+
 /// Times of entries lie in one minute, so that records expire while commands go on.
 const BASE_MS: u64 = 1_700_000_000_000;
 
 pub(crate) fn log_command() -> impl Strategy<Value = LogCommand> {
-    (option::weighted(0.9, time_ms()), command()).prop_map(|(time_ms, cmd)| LogCommand { time_ms, cmd })
+    let time_ms = prop_oneof![30 => time_ms(), 1 => Just(0), 1 => Just(u64::MAX)];
+    (option::weighted(0.9, time_ms), command()).prop_map(|(time_ms, cmd)| LogCommand { time_ms, cmd })
 }
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
@@ -28,8 +35,9 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// Often a whole second, so that a record expires at the very time of an entry.
 fn time_ms() -> impl Strategy<Value = u64> {
-    BASE_MS..BASE_MS + 60_000
+    prop_oneof![BASE_MS..BASE_MS + 60_000, (0..60u64).prop_map(|second| BASE_MS + second * 1000)]
 }
 
 /// An expiry around the times of the entries, in either unit.
@@ -38,7 +46,7 @@ fn expire_at() -> impl Strategy<Value = Option<u64>> {
 }
 
 fn ttl_ms() -> impl Strategy<Value = Option<u64>> {
-    option::of(prop_oneof![0..60_000u64, Just(u64::MAX)])
+    option::of(prop_oneof![2 => 0..60_000u64, 2 => (0..60u64).prop_map(|seconds| seconds * 1000), 1 => Just(u64::MAX)])
 }
 
 fn seq() -> impl Strategy<Value = u64> {
@@ -53,12 +61,26 @@ fn key() -> impl Strategy<Value = String> {
     prop_oneof![8 => "[ab]/[a-c]", 1 => "a/é\"\\\\\n"]
 }
 
+/// A key that is only looked for may be empty.
+fn sought() -> impl Strategy<Value = String> {
+    prop_oneof![8 => key(), 1 => Just(String::new())]
+}
+
 fn prefix() -> impl Strategy<Value = String> {
     prop_oneof![Just(String::new()), Just("a/".to_owned()), Just("b".to_owned()), Just("none".to_owned())]
 }
 
 fn value() -> impl Strategy<Value = Vec<u8>> {
-    prop_oneof![vec(any::<u8>(), 0..5), (0..99u8).prop_map(|n| n.to_string().into_bytes())]
+    let number = prop_oneof![
+        4 => (0..99u8).prop_map(|n| n.to_string()),
+        1 => prop::sample::select(&[" 7\n", "007", "-3", "1.5", "1e2", "0", "18446744073709551615", "18446744073709551616"][..])
+            .prop_map(str::to_owned),
+    ];
+    prop_oneof![vec(any::<u8>(), 0..5), number.prop_map(String::into_bytes)]
+}
+
+fn delta() -> impl Strategy<Value = i64> {
+    prop_oneof![8 => -99..99i64, 1 => Just(i64::MIN), 1 => Just(i64::MAX)]
 }
 
 fn node() -> impl Strategy<Value = Node> {
@@ -129,8 +151,8 @@ fn operation() -> impl Strategy<Value = TxnOp> {
         (key(), value(), expire_at(), ttl_ms(), match_seq()).prop_map(|(key, value, expire_at, ttl_ms, match_seq)| {
             Operation::Put { key, value, expire_at, ttl_ms, match_seq }
         });
-    let increase = (key(), match_seq(), any::<i8>(), seq()).prop_map(|(key, match_seq, delta, max_value)| {
-        Operation::FetchIncreaseU64 { key, match_seq, delta: delta.into(), max_value }
+    let increase = (key(), match_seq(), delta(), seq()).prop_map(|(key, match_seq, delta, max_value)| {
+        Operation::FetchIncreaseU64 { key, match_seq, delta, max_value }
     });
     let sequential = (prefix(), key(), value(), expire_at(), ttl_ms()).prop_map(
         |(prefix, sequence_key, value, expires_at_ms, ttl_ms)| Operation::PutSequential {
@@ -142,9 +164,9 @@ fn operation() -> impl Strategy<Value = TxnOp> {
         },
     );
     prop_oneof![
-        key().prop_map(|key| Operation::Get { key }),
+        sought().prop_map(|key| Operation::Get { key }),
         put,
-        (key(), match_seq()).prop_map(|(key, match_seq)| Operation::Delete { key, match_seq }),
+        (sought(), match_seq()).prop_map(|(key, match_seq)| Operation::Delete { key, match_seq }),
         prefix().prop_map(|prefix| Operation::DeleteByPrefix { prefix }),
         increase,
         sequential,
@@ -170,13 +192,13 @@ fn kv_operation() -> impl Strategy<Value = KvOperation> {
         })
     };
     prop_oneof![
-        key().prop_map(|key| KvOperation::Get { key }),
+        sought().prop_map(|key| KvOperation::Get { key }),
         (target(), payload()).prop_map(|(target, payload)| KvOperation::Put { target, payload }),
         target().prop_map(|target| KvOperation::Delete { target }),
         prefix().prop_map(|prefix| KvOperation::DeleteByPrefix { prefix }),
-        (target(), any::<i8>(), seq()).prop_map(|(target, delta, floor)| KvOperation::FetchIncreaseU64 {
+        (target(), delta(), seq()).prop_map(|(target, delta, floor)| KvOperation::FetchIncreaseU64 {
             target,
-            delta: delta.into(),
+            delta,
             floor
         }),
         (prefix(), key(), payload()).prop_map(|(prefix, sequence_key, payload)| KvOperation::PutSequential {

@@ -52,14 +52,8 @@ pub(super) fn records(state: &State) -> Vec<StateRecord> {
 
 /// What the plain map holds, as an export would write it.
 fn model_records(model: &MemoryStore) -> Vec<StateRecord> {
-    let mut records = vec![StateRecord::Sequence(model.sequence), StateRecord::LastMembership(Default::default())];
-    records.extend(model.nodes.iter().map(|(id, node)| StateRecord::Node { id: *id, node: node.clone() }));
-    records.extend(model.expire.iter().map(|(at, key)| StateRecord::Expire {
-        time_ms: at.0,
-        seq: at.1,
-        key: key.clone(),
-    }));
-    records.extend(model.records.iter().map(|(key, value)| StateRecord::Kv { key: key.clone(), value: value.clone() }));
+    let mut records = model.state_records();
+    records.insert(1, StateRecord::LastMembership(Default::default()));
     records
 }
 
@@ -88,7 +82,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(arbitrary::cases(48))]
 
     #[test]
     fn equals_a_plain_map_whatever_is_compacted_when(steps in vec(step(), 1..60)) {
