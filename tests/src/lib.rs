@@ -5,6 +5,7 @@
 //! under test.
 
 pub mod admin;
+pub mod attack;
 pub mod binaries;
 pub mod client;
 pub mod cluster;

@@ -1,5 +1,6 @@
 //! What operators and clients see of the real programs: processes, sockets, files and signals.
 
+mod attack;
 mod bad_backups;
 mod bad_folders;
 mod chunks;

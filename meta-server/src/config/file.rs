@@ -19,7 +19,8 @@ impl FileSettings {
         Self::parse(&text).map_err(|source| ConfigError::Parse { path: path.into(), source: Box::new(source) })
     }
 
-    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+    /// Reads the text of a file.
+    pub fn parse(text: &str) -> Result<Self, toml::de::Error> {
         let mut unknown_keys = Vec::new();
         let document = toml::Deserializer::parse(text)?;
         let settings = serde_ignored::deserialize(document, |path| unknown_keys.push(path.to_string()))?;
