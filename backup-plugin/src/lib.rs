@@ -4,6 +4,7 @@
 //! - [`upgrade`]: the lines of older versions as records of the current one. [`downgrade`]: the way back.
 //! - [`source`], [`target`]: the two seams. A host implements them; the plugin knows nothing else of it.
 //! - [`export`]: a pinned view as a stream of chunks, or as a file. [`service`]: the gRPC handlers that a host mounts.
+//! - [`observe`]: what a host is told of exports, for its metrics.
 //! - [`provenance`]: what an export has to include, and where it comes from. [`wire`]: the same as messages.
 //! - [`input`]: the reader that everything which takes a backup reads it with.
 //! - [`import`]: records in, checks, a plan, a new generation out.
@@ -18,6 +19,7 @@ pub mod export;
 pub mod hex;
 pub mod import;
 pub mod input;
+pub mod observe;
 pub mod provenance;
 pub mod record;
 pub mod service;

@@ -19,6 +19,7 @@ use tonic::Status;
 
 use crate::{
     export::{self, Chunks},
+    observe::{ExportFailure, ExportObserver, Observed, Unobserved},
     provenance::{Consistency, Origin, Provenance, Wanted},
     source::{BackupSource, BackupView},
     wire,
@@ -32,12 +33,19 @@ pub struct BackupService<S> {
     source: Arc<S>,
     room: Arc<Semaphore>,
     shutdown: CancellationToken,
+    observer: Arc<dyn ExportObserver>,
 }
 
 impl<S: BackupSource> BackupService<S> {
     /// `shutdown` ends the exports that run, each with an error, so that no client takes a part for the whole.
     pub fn new(source: Arc<S>, shutdown: CancellationToken) -> BackupService<S> {
-        BackupService { source, room: Arc::new(Semaphore::new(MAX_EXPORTS)), shutdown }
+        BackupService { source, room: Arc::new(Semaphore::new(MAX_EXPORTS)), shutdown, observer: Arc::new(Unobserved) }
+    }
+
+    /// Has `observer` told of every export from now on.
+    #[must_use]
+    pub fn observed_by(self, observer: Arc<dyn ExportObserver>) -> BackupService<S> {
+        BackupService { observer, ..self }
     }
 
     /// Answers `ExportV1`, and `Export` as an `ExportV1` that asks for nothing special: the whole store as of now.
@@ -47,21 +55,36 @@ impl<S: BackupSource> BackupService<S> {
     /// What is asked for and not served; RESOURCE_EXHAUSTED while sixteen others run; UNAVAILABLE for an export that
     /// has to be linearizable and is not confirmed; what the source could not pin.
     pub async fn export(&self, request: &pb::ExportRequest) -> Result<ExportStream, Status> {
-        if request.with_history {
-            return Err(no_history());
-        }
-        let wanted = wire::wanted(request.consistency).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let place = self.room.clone().try_acquire_owned().map_err(|_| too_many())?;
-        let pinned = self.shutdown.run_until_cancelled(self.pin(wanted)).await;
-        let (view, provenance) = pinned.ok_or_else(shutting_down)??;
-        let chunks = export::chunks(view, request.chunk_size.unwrap_or(export::DEFAULT_CHUNK_LINES));
+        let mut observed = Observed::begin(self.observer.clone());
+        let begun = self.begin(request).await;
+        let (chunks, place, provenance) = begun.map_err(|NoExport { why, status }| {
+            observed.fail(why);
+            status
+        })?;
+        observed.of(provenance.origin.last_applied);
         let shutdown = Box::pin(self.shutdown.clone().cancelled_owned());
-        Ok(ExportStream { running: Some((chunks, place)), provenance: Some(provenance.into()), shutdown })
+        let running = Some(Running { chunks, _place: place, observed });
+        Ok(ExportStream { running, provenance: Some(provenance.into()), shutdown })
+    }
+
+    async fn begin(&self, request: &pb::ExportRequest) -> Result<(Chunks, OwnedSemaphorePermit, Provenance), NoExport> {
+        let refused = |status| NoExport { why: ExportFailure::Refused, status };
+        if request.with_history {
+            return Err(refused(no_history()));
+        }
+        let wanted = wire::wanted(request.consistency);
+        let wanted = wanted.map_err(|error| refused(Status::invalid_argument(error.to_string())))?;
+        let place = self.room.clone().try_acquire_owned().map_err(|_| refused(too_many()))?;
+        let pinned = self.shutdown.run_until_cancelled(self.pin(wanted)).await;
+        let stopped = || NoExport { why: ExportFailure::Shutdown, status: shutting_down() };
+        let (view, provenance) = pinned.ok_or_else(stopped)??;
+        let chunks = export::chunks(view, request.chunk_size.unwrap_or(export::DEFAULT_CHUNK_LINES));
+        Ok((chunks, place, provenance))
     }
 
     /// A view that includes what is wanted, or, where that may be, what there is. What is confirmed is applied before
     /// the view is pinned, so the view includes it.
-    async fn pin(&self, wanted: Wanted) -> Result<(S::View, Provenance), Status> {
+    async fn pin(&self, wanted: Wanted) -> Result<(S::View, Provenance), NoExport> {
         let confirmed = match wanted {
             Wanted::Local => {
                 self.source.settle().await;
@@ -69,12 +92,14 @@ impl<S: BackupSource> BackupService<S> {
             }
             Wanted::Linearizable | Wanted::Auto => Some(self.source.confirm().await),
         };
-        let view = self.source.pin().await.map_err(|error| status(&error))?;
+        let view = self.source.pin().await.map_err(|error| NoExport::of(&error))?;
         let origin = view.origin();
         let (consistency, fallback) = match confirmed {
             None => (Consistency::Local, None),
             Some(Ok(())) => (Consistency::Linearizable, None),
-            Some(Err(error)) if wanted == Wanted::Linearizable => return Err(unconfirmed(&error, &origin)),
+            Some(Err(error)) if wanted == Wanted::Linearizable => {
+                return Err(NoExport { why: ExportFailure::Unconfirmed, status: unconfirmed(&error, &origin) });
+            }
             Some(Err(error)) => {
                 tracing::warn!(%error, "exporting what this node has applied, which may miss acknowledged writes");
                 (Consistency::Local, Some(error.to_string()))
@@ -84,10 +109,33 @@ impl<S: BackupSource> BackupService<S> {
     }
 }
 
+/// Why an export does not begin, or does not go on: for the observer, and for the client.
+struct NoExport {
+    why: ExportFailure,
+    status: Status,
+}
+
+impl NoExport {
+    fn of(error: &io::Error) -> NoExport {
+        let why = match error.kind() {
+            io::ErrorKind::TimedOut => ExportFailure::TimedOut,
+            _ => ExportFailure::Source,
+        };
+        NoExport { why, status: status(error) }
+    }
+}
+
+struct Running {
+    chunks: Chunks,
+    /// Among the exports that may run.
+    _place: OwnedSemaphorePermit,
+    observed: Observed,
+}
+
 /// An export on its way to a client. Dropping it lets go of the view.
 pub struct ExportStream {
-    /// With its place among the exports that may run; `None` once the stream has ended.
-    running: Option<(Chunks, OwnedSemaphorePermit)>,
+    /// `None` once the stream has ended.
+    running: Option<Running>,
     /// Until the first chunk takes it along.
     provenance: Option<pb::Provenance>,
     shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -98,19 +146,31 @@ impl Stream for ExportStream {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        let Some((chunks, _)) = &mut this.running else { return Poll::Ready(None) };
+        let Some(Running { chunks, observed, .. }) = &mut this.running else { return Poll::Ready(None) };
         let item = if this.shutdown.as_mut().poll(cx).is_ready() {
-            Some(Err(shutting_down()))
+            Some(Err(NoExport { why: ExportFailure::Shutdown, status: shutting_down() }))
         } else {
             match Pin::new(chunks).poll_next(cx) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(item) => item.map(|chunk| chunk.map_err(|error| status(&error))),
+                Poll::Ready(item) => item.map(|chunk| chunk.map_err(|error| NoExport::of(&error))),
             }
         };
-        if !matches!(item, Some(Ok(_))) {
-            this.running = None;
-        }
-        Poll::Ready(item.map(|lines| lines.map(|data| pb::ExportedChunk::new(data, this.provenance.take()))))
+        let item = match item {
+            Some(Ok(lines)) => {
+                observed.sent(lines.len(), lines.text().len());
+                return Poll::Ready(Some(Ok(pb::ExportedChunk::new(lines, this.provenance.take()))));
+            }
+            Some(Err(NoExport { why, status })) => {
+                observed.fail(why);
+                Some(Err(status))
+            }
+            None => {
+                observed.succeed();
+                None
+            }
+        };
+        this.running = None;
+        Poll::Ready(item)
     }
 }
 
@@ -150,13 +210,16 @@ fn status(error: &io::Error) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::{sync::Mutex, time::Duration};
 
     use tokio_stream::StreamExt;
     use tonic::Code;
 
     use super::*;
-    use crate::export::testing::{FakeView, eventually};
+    use crate::{
+        export::testing::{FakeView, eventually},
+        record::LogId,
+    };
 
     /// Gives each view once, and notes what it is asked for.
     #[derive(Default)]
@@ -246,6 +309,62 @@ mod tests {
                 (Some(1), Some(id), Some(id))
             );
         }
+    }
+
+    /// Notes what it is told; `began` until an end, and what was sent.
+    #[derive(Default)]
+    struct Notes(Mutex<(u64, u64, u64, Vec<String>)>);
+
+    impl ExportObserver for Notes {
+        fn began(&self) {
+            self.0.lock().unwrap().0 += 1;
+        }
+
+        fn sent(&self, lines: u64, bytes: u64) {
+            let mut notes = self.0.lock().unwrap();
+            (notes.1, notes.2) = (notes.1 + lines, notes.2 + bytes);
+        }
+
+        fn succeeded(&self, log_id: Option<LogId>, _took: Duration) {
+            let mut notes = self.0.lock().unwrap();
+            notes.0 -= 1;
+            notes.3.push(log_id.unwrap().to_string());
+        }
+
+        fn failed(&self, why: ExportFailure) {
+            let mut notes = self.0.lock().unwrap();
+            notes.0 -= 1;
+            notes.3.push(why.to_string());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_observer_is_told_how_each_export_ends() {
+        let mut broken = FakeView::sample();
+        broken.fail_after = Some(1);
+        let views = [endless(), endless(), broken, FakeView::sample(), FakeView::sample()];
+        let (service, shutdown) = service(FakeSource { leaderless: Some("nobody leads"), ..FakeSource::of(views) });
+        let notes = Arc::new(Notes::default());
+        let service = service.observed_by(notes.clone());
+        let ends = || notes.0.lock().unwrap().3.clone();
+
+        let chunks: Vec<_> = service.export(&lines(Some(4))).await.unwrap().map(Result::unwrap).collect().await;
+        let bytes: usize = chunks.iter().map(|chunk| chunk.data.text().len()).sum();
+        assert_eq!(*notes.0.lock().unwrap(), (0, 10, bytes as u64, vec!["T1-N1.2".to_owned()]));
+
+        refusal(service.export(&consistent(pb::Consistency::Linearizable)).await);
+        let unknown = pb::ExportRequest { consistency: 3, ..pb::ExportRequest::default() };
+        refusal(service.export(&unknown).await);
+        let failing: Vec<_> = service.export(&lines(None)).await.unwrap().collect().await;
+        assert!(failing.last().unwrap().is_err());
+        drop(service.export(&lines(None)).await.unwrap());
+        let mut cut = service.export(&lines(Some(1))).await.unwrap();
+        assert_eq!(notes.0.lock().unwrap().0, 1);
+        shutdown.cancel();
+        cut.next().await.unwrap().unwrap_err();
+        drop(cut);
+        assert_eq!(ends()[1..], ["unconfirmed", "refused", "source", "abandoned", "shutdown"]);
+        assert_eq!(notes.0.lock().unwrap().0, 0);
     }
 
     #[tokio::test]

@@ -8,11 +8,12 @@ use futures::future;
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{self, server::TcpIncoming};
+use tower::layer::layer_fn;
 
 use crate::{
     admin,
     config::Config,
-    grpc,
+    grpc::{self, counted::Counted},
     node::{MetaNode, StartError},
     raft::network::MAX_STREAMS,
     state::StateOptions,
@@ -83,8 +84,11 @@ impl Server {
         let end_streams = CancellationToken::new();
         let routes =
             grpc::routes(node.clone(), config.max_request_bytes, stop_accepting.clone(), end_streams.clone()).await?;
+        let metrics = node.counters().clone();
+        let counted = layer_fn(move |service| Counted::new(service, metrics.clone()));
         let grpc = transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
+            .layer(counted)
             .add_routes(routes)
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(grpc_listener).with_nodelay(Some(true)),
@@ -100,7 +104,7 @@ impl Server {
                 TcpIncoming::from(raft_listener).with_nodelay(Some(true)),
                 stop_accepting.clone().cancelled_owned(),
             );
-        let admin = axum::serve(admin_listener, admin::router(node.clone()))
+        let admin = axum::serve(admin_listener, admin::router(node.clone(), config.shown()))
             .with_graceful_shutdown(stop_accepting.clone().cancelled_owned());
         Ok(Self {
             node,

@@ -33,7 +33,8 @@ pub struct Status {
     last_seq: u64,
 }
 
-/// The fields of the protobuf message `RaftLogStatus`. What our log has no notion of is 0.
+/// The fields of the protobuf message `RaftLogStatus`. Our log is one file that is written to, an open chunk; what it has no notion
+/// of is 0.
 #[derive(Default, Serialize)]
 struct RaftLog {
     cache_items: u64,
@@ -52,6 +53,7 @@ impl From<RaftLogStatus> for RaftLog {
             cache_items: log.cache_items,
             cache_used_size: log.cache_used_size,
             wal_total_size: log.wal_total_size,
+            wal_open_chunk_size: log.wal_total_size,
             ..Self::default()
         }
     }
@@ -128,7 +130,7 @@ mod tests {
             json!({
                 "id": 1, "binary_version": "0.0.0", "data_version": "V004", "endpoint": "127.0.0.1:28104",
                 "raft_log": {
-                    "cache_items": 0, "cache_used_size": 0, "wal_total_size": 1488, "wal_open_chunk_size": 0, "wal_offset": 0,
+                    "cache_items": 0, "cache_used_size": 0, "wal_total_size": 1488, "wal_open_chunk_size": 1488, "wal_offset": 0,
                     "wal_closed_chunk_count": 0, "wal_closed_chunk_total_size": 0, "wal_closed_chunk_sizes": {},
                 },
                 "snapshot_key_count": 1, "snapshot_key_space_stat": {"kv--": 1}, "state": "Leader", "is_leader": true,

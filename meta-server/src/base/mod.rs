@@ -14,7 +14,7 @@ use std::{
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -40,6 +40,8 @@ pub struct Base {
     dir: PathBuf,
     tree: AnyTree,
     meta: BaseMeta,
+    /// How many records expire, once that was counted.
+    expiring: OnceLock<u64>,
     /// Set once no one should find this base again: its folder goes with its last reader.
     obsolete: AtomicBool,
 }
@@ -59,7 +61,7 @@ impl Base {
             let reason = format!("{} is empty, and should hold {} records", table.display(), meta.keys);
             return Err(io::Error::new(ErrorKind::InvalidData, reason));
         }
-        Ok(Base { dir: dir.to_owned(), tree, meta, obsolete: AtomicBool::new(false) })
+        Ok(Base { dir: dir.to_owned(), tree, meta, expiring: OnceLock::new(), obsolete: AtomicBool::new(false) })
     }
 
     pub fn meta(&self) -> &BaseMeta {
@@ -128,6 +130,15 @@ impl Base {
             let (key, value) = item.into_inner().map_err(|err| broken(&dir, &err))?;
             Ok((codec::decode_expire_key(&key)?, Arc::from(codec::decode_str(&value)?)))
         })
+    }
+
+    /// How many records expire, which is counted once. Blocks.
+    pub fn expiring(&self) -> io::Result<u64> {
+        if let Some(counted) = self.expiring.get() {
+            return Ok(*counted);
+        }
+        let counted = self.expiries(0).try_fold(0, |count, item| item.map(|_| count + 1))?;
+        Ok(*self.expiring.get_or_init(|| counted))
     }
 
     /// Whether its folder lies in `dir`.

@@ -9,6 +9,10 @@ use super::{ConfigError, LogSettings};
 /// Valid logging settings; `None` for an output that is off.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
+    /// Where files go unless `[log.file]` says otherwise.
+    pub dir: PathBuf,
+    /// What is logged unless an output says otherwise.
+    pub level: String,
     /// The output, and the folder that its files go to.
     pub file: Option<(PathBuf, LogOutput)>,
     pub stderr: Option<LogOutput>,
@@ -21,6 +25,8 @@ const QUIET: &str = "openraft=error,lsm_tree=warn,h2=warn,hyper=warn,tower=warn"
 /// How one output is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOutput {
+    /// As it was given.
+    level: String,
     /// Directives such as `INFO,openraft=warn`.
     filter: String,
     pub format: LogFormat,
@@ -35,25 +41,33 @@ pub enum LogFormat {
 impl LogConfig {
     pub(super) fn new(dir: Option<PathBuf>, level: Option<String>, settings: LogSettings) -> Result<Self, ConfigError> {
         let dir = dir.unwrap_or_else(|| "./.databend/logs".into());
-        let level = filter("log_level", level.unwrap_or_else(|| "INFO".into()))?;
+        let level = level.unwrap_or_else(|| "INFO".into());
+        filter("log_level", level.clone())?;
         let LogSettings { file, stderr } = settings;
 
-        let file_output = LogOutput {
-            filter: file.level.map_or(Ok(level.clone()), |text| filter("log.file.level", text))?,
-            format: format("log.file.format", file.format.as_deref())?,
+        let output = |key, own: Option<String>, format| {
+            let level = own.unwrap_or_else(|| level.clone());
+            Ok::<_, ConfigError>(LogOutput { filter: filter(key, level.clone())?, level, format })
         };
-        let stderr_output = LogOutput {
-            filter: stderr.level.map_or(Ok(level), |text| filter("log.stderr.level", text))?,
-            format: format("log.stderr.format", stderr.format.as_deref())?,
-        };
+        let file_format = format("log.file.format", file.format.as_deref())?;
+        let file_output = output("log.file.level", file.level, file_format)?;
+        let stderr_format = format("log.stderr.format", stderr.format.as_deref())?;
+        let stderr_output = output("log.stderr.level", stderr.level, stderr_format)?;
         Ok(Self {
-            file: file.on.unwrap_or(true).then(|| (file.dir.unwrap_or(dir), file_output)),
+            file: file.on.unwrap_or(true).then(|| (file.dir.unwrap_or_else(|| dir.clone()), file_output)),
             stderr: stderr.on.unwrap_or(false).then_some(stderr_output),
+            dir,
+            level,
         })
     }
 }
 
 impl LogOutput {
+    /// What passes, as it was given.
+    pub fn level(&self) -> &str {
+        &self.level
+    }
+
     /// What passes. It was checked when the output was configured, so nothing is lost in the conversion.
     pub fn filter(&self) -> EnvFilter {
         EnvFilter::new(&self.filter)

@@ -7,6 +7,7 @@ mod file;
 mod log;
 mod raft;
 mod settings;
+mod shown;
 
 use std::{path::Path, time::Duration};
 
@@ -74,6 +75,8 @@ impl Config {
         for (key, value) in [
             ("grpc_tls_server_cert", &settings.grpc_tls_server_cert),
             ("grpc_tls_server_key", &settings.grpc_tls_server_key),
+            ("admin_tls_server_cert", &settings.admin_tls_server_cert),
+            ("admin_tls_server_key", &settings.admin_tls_server_key),
         ] {
             // An empty string is how Databend's own templates say "none".
             if let Some(value) = value.as_deref().filter(|value| !value.is_empty()) {
@@ -151,17 +154,6 @@ mod tests {
     }
 
     #[test]
-    fn defaults() {
-        let config = Config::new(Settings::default()).unwrap();
-        assert_eq!(config.admin_api_address.to_string(), "127.0.0.1:28002");
-        assert_eq!(config.grpc_api_address.to_string(), "127.0.0.1:9191");
-        assert_eq!(config.raft.raft_dir, Path::new("./.databend/meta"));
-        assert_eq!((config.raft.id, config.raft.raft_api_port), (None, 28004));
-        assert_eq!(config.raft.election_timeout_ms(), 1000..1500);
-        assert!(!config.raft.single);
-    }
-
-    #[test]
     fn a_flag_wins_over_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("meta.toml");
@@ -194,6 +186,7 @@ mod tests {
             ),
             (&["--grpc-api-advertise-host", "a b"], "grpc_api_advertise_host = a b: `a b` is not a host"),
             (&["--grpc-tls-server-cert", "x.pem"], "grpc_tls_server_cert = x.pem: this version does not serve TLS"),
+            (&["--admin-tls-server-key", "x.pem"], "admin_tls_server_key = x.pem: this version does not serve TLS"),
             (&["--max-request-bytes", "99999999"], "max_request_bytes = 99999999: must be 1 to "),
             (&["--heartbeat-interval", "0"], "raft_config.heartbeat_interval = 0: must be"),
             (&["--raft-api-port", "0"], "raft_config.raft_api_port = 0: "),

@@ -38,6 +38,10 @@ pub struct RaftConfig {
     pub compact_above: usize,
     /// Entries that are kept in the log although the base includes them.
     pub max_applied_log_to_keep: u64,
+    /// Given for compatibility, and used for nothing: compaction goes by size.
+    pub snapshot_logs_since_last: u64,
+    /// Given for compatibility, and used for nothing: a snapshot is sent record by record.
+    pub snapshot_chunk_size: u64,
 }
 
 /// A member to be removed from its cluster.
@@ -106,6 +110,8 @@ impl RaftConfig {
             )?,
             compact_above: settings.compact_above.unwrap_or(StateOptions::default().compact_above),
             max_applied_log_to_keep: settings.max_applied_log_to_keep.unwrap_or(1000),
+            snapshot_logs_since_last: settings.snapshot_logs_since_last.unwrap_or(1024),
+            snapshot_chunk_size: settings.snapshot_chunk_size.unwrap_or(4 * 1024 * 1024),
         })
     }
 

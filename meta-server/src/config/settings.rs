@@ -32,6 +32,13 @@ pub struct Settings {
     #[arg(long, value_name = "FILE", hide = true)]
     pub grpc_tls_server_key: Option<String>,
 
+    /// Not supported: setting it is refused
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub admin_tls_server_cert: Option<String>,
+    /// Not supported: setting it is refused
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub admin_tls_server_key: Option<String>,
+
     /// What the keys and values of one request may take together [default: 1048576]
     #[arg(long, value_name = "BYTES")]
     pub max_request_bytes: Option<usize>,
@@ -137,7 +144,7 @@ pub struct RaftSettings {
     /// Milliseconds without progress after which sending a snapshot is given up [default: 4000]
     #[arg(long, value_name = "MS")]
     pub install_snapshot_timeout: Option<u64>,
-    /// Accepted for compatibility: compaction goes by size
+    /// Accepted for compatibility: compaction goes by size [default: 1024]
     #[arg(long, value_name = "ENTRIES")]
     pub snapshot_logs_since_last: Option<u64>,
     /// Compact when the changes in memory take more bytes than this, and more than a tenth of what is on disk [default: 67108864]
@@ -146,7 +153,7 @@ pub struct RaftSettings {
     /// Log entries that are kept although the snapshot includes them [default: 1000]
     #[arg(long, value_name = "ENTRIES")]
     pub max_applied_log_to_keep: Option<u64>,
-    /// Accepted for compatibility: snapshots are not sent in this version
+    /// Accepted for compatibility: a snapshot is sent record by record [default: 4194304]
     #[arg(long, value_name = "BYTES")]
     pub snapshot_chunk_size: Option<u64>,
     /// Milliseconds that joining and leaving may go without an answer; a node that is a member serves at once
@@ -166,7 +173,8 @@ impl Settings {
     /// These settings, filled up from `under` where they say nothing.
     pub fn over(self, under: Self) -> Self {
         first_of!(self, under: log_dir, log_level, admin_api_address, grpc_api_address, grpc_api_advertise_host,
-            grpc_tls_server_cert, grpc_tls_server_key, max_request_bytes, export_pin_limit, auth; log, raft_config)
+            grpc_tls_server_cert, grpc_tls_server_key, admin_tls_server_cert, admin_tls_server_key,
+            max_request_bytes, export_pin_limit, auth; log, raft_config)
     }
 }
 

@@ -57,6 +57,8 @@ pub enum ClientError {
          writes; --consistency auto takes what it gives"
     )]
     NoConsistency { address: String },
+    #[error("{address} is gone: the connection broke in the middle of {call}")]
+    Lost { address: String, call: &'static str, source: Box<Status> },
     #[error("{address} ended {call} without a word; it goes on until somebody ends it")]
     Ended { address: String, call: &'static str },
     #[error("{address} was asked for a linearizable export, and sent one that is {found}")]
@@ -88,7 +90,7 @@ impl ClientError {
             | Self::NoConsistency { .. }
             | Self::NotLinearizable { .. }
             | Self::Ended { .. } => true,
-            Self::Silent { .. } | Self::Unreadable { .. } | Self::OutcomeUnknown { .. } => false,
+            Self::Silent { .. } | Self::Lost { .. } | Self::Unreadable { .. } | Self::OutcomeUnknown { .. } => false,
         }
     }
 
@@ -321,10 +323,13 @@ impl Watched<'_> {
         let address = || self.client.address.clone();
         let response = match self.first.take() {
             Some(first) => first,
-            None => self.responses.message().await.map_err(|status| ClientError::Failed {
-                address: address(),
-                call: Self::CALL,
-                status: Box::new(status),
+            None => self.responses.message().await.map_err(|status| {
+                let (address, call, status) = (address(), Self::CALL, Box::new(status));
+                // What the connection made up on its way has a source; what the server says has none.
+                match status.source() {
+                    Some(_) => ClientError::Lost { address, call, source: status },
+                    None => ClientError::Failed { address, call, status },
+                }
             })?,
         };
         let response = response.ok_or_else(|| ClientError::Ended { address: address(), call: Self::CALL })?;

@@ -2,6 +2,7 @@
 //! router each. Knows nothing of sockets.
 
 pub mod convert;
+pub mod counted;
 mod get_many;
 pub mod handshake;
 mod keys_layout;

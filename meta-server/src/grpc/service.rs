@@ -7,8 +7,8 @@ use backup_plugin::{
     clock::now_ms,
     service::{BackupService, ExportStream},
 };
-use futures::stream;
-use meta_proto::pb::{self, meta_service_server::MetaService};
+use futures::{TryStreamExt, stream};
+use meta_proto::pb::{self, WatchResponse, meta_service_server::MetaService};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -38,7 +38,8 @@ pub struct MetaApi {
 
 impl MetaApi {
     pub fn new(node: Arc<MetaNode>, gate: Gate, stopping: CancellationToken, end_streams: CancellationToken) -> Self {
-        let backups = BackupService::new(Arc::new(NodeSource::new(node.clone())), end_streams.clone());
+        let backups = BackupService::new(Arc::new(NodeSource::new(node.clone())), end_streams.clone())
+            .observed_by(node.counters().clone());
         Self { node, gate, backups, stopping, end_streams }
     }
 }
@@ -155,7 +156,13 @@ impl MetaService for MetaApi {
         let wanted = Wanted::of(request.into_inner())?;
         let entered = self.node.watch(wanted.range.clone(), wanted.filter).await;
         let (view, watching) = entered.map_err(|error| read_error(&error))?;
-        Ok(Response::new(until_stopping(watch::responses(wanted, view, watching), self.stopping.clone())))
+        let metrics = self.node.counters().clone();
+        let responses = watch::responses(wanted, view, watching).inspect_ok(move |response| match response {
+            WatchResponse { is_initialization: true, .. } => metrics.watch_initializations.add(1),
+            WatchResponse { event: Some(_), .. } => metrics.watch_changes.add(1),
+            WatchResponse { event: None, .. } => {}
+        });
+        Ok(Response::new(until_stopping(responses, self.stopping.clone())))
     }
 
     async fn snapshot_keys_layout(

@@ -33,13 +33,14 @@ impl From<NodeStatus> for pb::ClusterStatus {
     }
 }
 
-/// What our log has no notion of stays 0.
+/// Our log is one file that is written to: an open chunk. What it has no notion of stays 0.
 impl From<RaftLogStatus> for pb::RaftLogStatus {
     fn from(status: RaftLogStatus) -> Self {
         Self {
             cache_items: status.cache_items,
             cache_used_size: status.cache_used_size,
             wal_total_size: status.wal_total_size,
+            wal_open_chunk_size: status.wal_total_size,
             ..Self::default()
         }
     }

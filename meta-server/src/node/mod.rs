@@ -8,6 +8,7 @@ mod forward;
 mod handover;
 mod identity;
 mod join;
+mod leaders;
 mod leadership;
 pub mod leave;
 mod membership;
@@ -45,6 +46,7 @@ use self::{forward::Patience, read::ReadRounds};
 use crate::{
     apply::Applied,
     command::{Command, Limits, LogCommand},
+    metrics::{self, Metrics, Observed},
     raft::{
         guard::Guard,
         network::Channels,
@@ -80,6 +82,7 @@ pub struct MetaNode {
     membership_turn: Mutex<()>,
     /// Why joining a cluster has failed for good.
     join_failure: watch::Sender<Option<Arc<JoinError>>>,
+    metrics: Arc<Metrics>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -97,6 +100,16 @@ impl MetaNode {
     }
 
     async fn propose_until(&self, cmd: Command, deadline: Instant) -> Result<Applied, NodeError> {
+        let _pending = self.metrics.proposals_pending.hold();
+        let proposed = self.propose_uncounted(cmd, deadline).await;
+        // Who proposes at a node that does not lead is sent to the one that does.
+        if matches!(&proposed, Err(error) if !matches!(error, NodeError::NotLeader(_))) {
+            self.metrics.proposals_failed.add(1);
+        }
+        proposed
+    }
+
+    async fn propose_uncounted(&self, cmd: Command, deadline: Instant) -> Result<Applied, NodeError> {
         let command = LogCommand { time_ms: Some(now_ms()), cmd };
         match timeout_at(deadline, self.raft.client_write(command)).await {
             Ok(Ok(response)) => match response.data {
@@ -139,6 +152,19 @@ impl MetaNode {
         let view = self.view();
         let leader = leadership.leader.and_then(|leader| view.nodes().get(&leader));
         Leadership { grpc_address: leader.and_then(|node| node.grpc_api_advertise_address.clone()), ..leadership }
+    }
+
+    /// What this node counts.
+    pub(crate) fn counters(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The metrics as text.
+    pub async fn metrics_text(&self) -> io::Result<String> {
+        let state = self.store.state.clone();
+        let state = spawn_blocking(move || state.counts()).await.map_err(io::Error::other).flatten()?;
+        let observed = Observed { status: self.status(), state, refused: self.guard.refused() };
+        Ok(metrics::text(&self.metrics, &observed))
     }
 
     /// Raft itself: for what other members ask of it.

@@ -81,12 +81,16 @@ impl MetaNode {
     /// A view of this node that includes every write that was acknowledged before this was called. On a node that does not lead it
     /// asks the leader, and waits until this node is as far.
     pub async fn linearizable_view(&self) -> Result<View, NodeError> {
-        Ok(self.by_leader(&ViewHere).await?.value)
+        let view = self.by_leader(&ViewHere).await.map(|answer| answer.value);
+        self.note_failed_read(&view);
+        view
     }
 
     /// Has the leader read.
     pub(crate) async fn read_told(&self, what: ReadRequest) -> Result<Answer<Reading>, NodeError> {
-        self.by_leader(&ReadThere(what)).await
+        let reading = self.by_leader(&ReadThere(what)).await;
+        self.note_failed_read(&reading);
+        reading
     }
 
     /// The same as [`MetaNode::linearizable_view`], for a node that leads. Asks no other node.
@@ -101,6 +105,12 @@ impl MetaNode {
         let deadline = Instant::now() + ANSWER_LIMIT;
         let index = self.while_leads(self.id, deadline, self.read_index_at(self.id)).await;
         index.map_err(|attempt| self.of_own_read(attempt))
+    }
+
+    fn note_failed_read<T>(&self, read: &Result<T, NodeError>) {
+        if read.is_err() {
+            self.metrics.reads_failed.add(1);
+        }
     }
 
     fn of_own_read(&self, attempt: Attempt) -> NodeError {

@@ -65,9 +65,11 @@ impl MetaNode {
             compaction: Arc::default(),
             membership_turn: Mutex::default(),
             join_failure: watch::Sender::default(),
+            metrics: Arc::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });
+        node.count_leaders();
         node.stand_for_election(beginning != Beginning::Single)
             .await
             .map_err(|source| StartError::Raft { raft_dir, source })?;

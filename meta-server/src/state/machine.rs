@@ -12,7 +12,11 @@ use std::{
 
 use backup_plugin::record::{LogId, StoredMembership};
 
-use super::{State, View, layer::Layer};
+use super::{
+    State, View,
+    counts::{Busy, Tally},
+    layer::Layer,
+};
 use crate::{
     apply::{self, Applied},
     base::Base,
@@ -60,6 +64,7 @@ struct Shared {
     names: Box<dyn BaseNames>,
     options: StateOptions,
     watchers: Watchers,
+    tally: Tally,
 }
 
 impl fmt::Debug for StateMachine {
@@ -90,6 +95,7 @@ impl StateMachine {
             names: Box::new(names),
             options,
             watchers: Watchers::default(),
+            tally: Tally::default(),
         };
         Ok(StateMachine { shared: Arc::new(shared) })
     }
@@ -127,6 +133,10 @@ impl StateMachine {
     pub fn watch(&self, range: KeyRange, filter: Filter) -> (View, Watching) {
         let _no_changes_meanwhile = self.lock();
         (self.view(), self.shared.watchers.add(range, filter))
+    }
+
+    pub(super) fn tally(&self) -> &Tally {
+        &self.shared.tally
     }
 
     pub fn watchers(&self) -> &Watchers {
@@ -230,8 +240,10 @@ impl StateMachine {
 
     /// Builds a base of `state`, which goes with its last handle unless it is named.
     fn build(&self, state: &State) -> io::Result<Arc<Base>> {
+        let _building = Busy::with(&self.tally().building);
         let (base, _) = state.build_base(&self.next_base_dir())?;
         base.retire();
+        self.tally().wrote(base.meta().keys);
         Ok(Arc::new(base))
     }
 

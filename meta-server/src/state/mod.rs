@@ -8,6 +8,7 @@
 //!
 //! [`StateStore`]: crate::apply::StateStore
 
+mod counts;
 mod layer;
 mod machine;
 mod merge;
@@ -29,6 +30,7 @@ use crate::{
     base::{Base, BaseBuilder, BaseMeta, ExpireKey},
     watch::{Event, KeyRange},
 };
+pub use counts::StateCounts;
 use layer::Layer;
 pub use machine::{BaseNames, Change, StateMachine, StateOptions, base_name};
 use merge::Merge;

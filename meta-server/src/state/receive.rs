@@ -9,7 +9,7 @@ use backup_plugin::{
     record::{MAX_KEY_BYTES, SeqV},
 };
 
-use super::{State, StateMachine, View};
+use super::{State, StateMachine, View, counts::Busy};
 use crate::base::{BaseBuilder, BaseMeta};
 
 /// A state that arrives. Several may at once: each has a base of its own. Dropped before [`Receiving::finish`], it leaves nothing
@@ -18,6 +18,7 @@ pub struct Receiving {
     builder: BaseBuilder,
     meta: BaseMeta,
     last_key: Option<String>,
+    _receiving: Busy,
 }
 
 /// Why what arrives is not taken. `number` counts the records from 1.
@@ -41,7 +42,9 @@ impl StateMachine {
     /// Begins to receive a state; `meta.keys` is counted here. The live state goes on, and is compacted, as if nothing were.
     /// Blocks.
     pub fn receive(&self, meta: BaseMeta) -> io::Result<Receiving> {
-        Ok(Receiving { builder: BaseBuilder::create(&self.next_base_dir())?, meta, last_key: None })
+        let receiving = Busy::with(&self.tally().receiving);
+        let builder = BaseBuilder::create(&self.next_base_dir())?;
+        Ok(Receiving { builder, meta, last_key: None, _receiving: receiving })
     }
 }
 
