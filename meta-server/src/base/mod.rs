@@ -123,6 +123,15 @@ impl Base {
         })
     }
 
+    /// Every record, in key order.
+    pub fn records(&self) -> impl Iterator<Item = io::Result<(String, SeqV)>> + Send + use<> {
+        let dir = self.dir.clone();
+        self.tree.prefix(codec::kv_key(""), ALL, None).map(move |item| {
+            let (key, value) = item.into_inner().map_err(|err| broken(&dir, &err))?;
+            Ok((codec::decode_kv_key(&key)?.to_owned(), codec::decode_value(&value)?))
+        })
+    }
+
     /// The expire index from the time `from` (ms) on, oldest first.
     pub fn expiries(&self, from: u64) -> impl Iterator<Item = io::Result<(ExpireKey, Arc<str>)>> + Send + use<> {
         let dir = self.dir.clone();

@@ -29,6 +29,11 @@ const MAX_MESSAGE_BYTES: usize = 4 * MAX_LINE_BYTES;
 /// How often a server that has nothing to say is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
+/// Bytes that a server may send before they are taken, in one stream and in all, and in one frame.
+const STREAM_WINDOW: u32 = 4 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+const FRAME: u32 = 1 << 20;
+
 /// A connection, logged in.
 pub(super) struct Client {
     address: String,
@@ -108,6 +113,11 @@ impl Client {
         let endpoint = Endpoint::from_shared(url).map_err(|error| unreadable(error.into()))?;
         // A host that is gone says nothing; a watch would wait for it for ever.
         let endpoint = endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(timeout);
+        // For exports: what the server may send ahead, and in one frame.
+        let endpoint = endpoint
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME);
         let channel = tokio::time::timeout(timeout, endpoint.connect())
             .await
             .map_err(|_| ClientError::Silent { address: address.to_owned(), call: "a connection", timeout })?

@@ -34,21 +34,42 @@ impl<K: Clone, V: ?Sized> Cursor<K, V> {
     }
 }
 
-/// An iterator over base and layers. After an error of the base it ends.
-pub(super) struct Merge<K, V: ?Sized, B: Iterator> {
+/// An iterator over base and layers, giving what the base gives. After an error of the base it ends.
+pub(super) struct Merge<K, V: ?Sized, B: Iterator, BK, BV> {
     base: Peekable<B>,
     /// Oldest first.
     layers: Vec<Cursor<K, V>>,
+    /// Where a key of the base stands to one of a layer.
+    order: fn(&BK, &K) -> Ordering,
+    /// What a layer has, as the base would give it.
+    as_base: fn(K, Arc<V>) -> (BK, BV),
 }
 
-impl<K, V, B> Merge<K, V, B>
+impl<K, V, B> Merge<K, V, B, K, Arc<V>>
 where
     K: Ord + Clone,
     V: ?Sized,
     B: Iterator<Item = io::Result<(K, Arc<V>)>>,
 {
+    /// Of a base that shares what it gives, as layers do.
     pub(super) fn new(base: B, layers: Vec<Cursor<K, V>>) -> Self {
-        Merge { base: base.peekable(), layers }
+        Merge::of(base, layers, Ord::cmp, |key, value| (key, value))
+    }
+}
+
+impl<K, V, B, BK, BV> Merge<K, V, B, BK, BV>
+where
+    K: Ord + Clone,
+    V: ?Sized,
+    B: Iterator<Item = io::Result<(BK, BV)>>,
+{
+    pub(super) fn of(
+        base: B,
+        layers: Vec<Cursor<K, V>>,
+        order: fn(&BK, &K) -> Ordering,
+        as_base: fn(K, Arc<V>) -> (BK, BV),
+    ) -> Self {
+        Merge { base: base.peekable(), layers, order, as_base }
     }
 
     /// The newest change of the smallest key that some layer has.
@@ -67,19 +88,19 @@ where
     }
 }
 
-impl<K, V, B> Iterator for Merge<K, V, B>
+impl<K, V, B, BK, BV> Iterator for Merge<K, V, B, BK, BV>
 where
     K: Ord + Clone,
     V: ?Sized,
-    B: Iterator<Item = io::Result<(K, Arc<V>)>>,
+    B: Iterator<Item = io::Result<(BK, BV)>>,
 {
-    type Item = io::Result<(K, Arc<V>)>;
+    type Item = io::Result<(BK, BV)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let Some(changed) = self.smallest_change() else { return self.base.next() };
             let order = match self.base.peek() {
-                Some(Ok((key, _))) => key.cmp(&changed),
+                Some(Ok((key, _))) => (self.order)(key, &changed),
                 Some(Err(_)) => Ordering::Less,
                 None => Ordering::Greater,
             };
@@ -91,7 +112,7 @@ where
                 Ordering::Greater => {}
             }
             if let Some(value) = self.take_change(&changed) {
-                return Some(Ok((changed, value)));
+                return Some(Ok((self.as_base)(changed, value)));
             }
         }
     }

@@ -126,6 +126,17 @@ impl State {
         self.held(Merge::new(self.base.range(range.start(), &last), layers))
     }
 
+    /// Every record, in key order, for one who takes them all: nothing of it is shared.
+    fn all(&self) -> impl Iterator<Item = io::Result<(String, SeqV)>> + Send + use<> {
+        let layers = self.layers.iter().map(|layer| layer.records_with_prefix("")).collect();
+        self.held(Merge::of(
+            self.base.records(),
+            layers,
+            |key, changed| key.as_str().cmp(changed),
+            |key, value| (key.to_string(), Arc::unwrap_or_clone(value)),
+        ))
+    }
+
     /// The expire index, oldest first.
     pub fn expiries(&self) -> impl Iterator<Item = io::Result<(ExpireKey, Arc<str>)>> + Send + use<> {
         // Everything before is gone: what removed it need not be read again.
@@ -143,9 +154,9 @@ impl State {
     /// Builds a base in `dir`, which must not exist, that holds this state and nothing else.
     pub fn build_base(&self, dir: &Path) -> io::Result<(Base, ContentDigest)> {
         let mut builder = BaseBuilder::create(dir)?;
-        for item in self.prefix("") {
+        for item in self.all() {
             let (key, value) = item?;
-            builder.push(key.to_string(), Arc::unwrap_or_clone(value))?;
+            builder.push(key, value)?;
         }
         builder.finish(BaseMeta::new(
             self.last_applied,
@@ -165,10 +176,7 @@ impl State {
             let ((time_ms, seq), key) = item?;
             Ok(StateRecord::Expire { time_ms, seq, key: key.to_string() })
         });
-        let records = self.prefix("").map(|item| {
-            let (key, value) = item?;
-            Ok(StateRecord::Kv { key: key.to_string(), value: Arc::unwrap_or_clone(value) })
-        });
+        let records = self.all().map(|item| item.map(|(key, value)| StateRecord::Kv { key, value }));
         let meta = std::iter::once(sequence).chain(applied).chain([membership]).chain(nodes);
         meta.map(Ok).chain(expiries).chain(records)
     }
