@@ -6,6 +6,7 @@
 //! - [`export`]: a pinned view as a stream of chunks, or as a file. [`service`]: the gRPC handlers that a host mounts.
 //! - [`observe`]: what a host is told of exports, for its metrics.
 //! - [`provenance`]: what an export has to include, and where it comes from. [`wire`]: the same as messages.
+//! - [`seal`]: how a file proves that it is whole.
 //! - [`input`]: the reader that everything which takes a backup reads it with.
 //! - [`import`]: records in, checks, a plan, a new generation out.
 //! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text. [`clock`]:
@@ -22,6 +23,7 @@ pub mod input;
 pub mod observe;
 pub mod provenance;
 pub mod record;
+pub mod seal;
 pub mod service;
 pub mod source;
 pub mod target;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::record::LogId;
 
@@ -19,7 +19,7 @@ pub enum Wanted {
 }
 
 /// What an export turned out to include.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
     /// Every write that was acknowledged before the export was asked for.
@@ -41,7 +41,7 @@ impl fmt::Display for Consistency {
 }
 
 /// What a node that runs is to its cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     Leader,
     Follower,

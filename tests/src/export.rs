@@ -4,6 +4,22 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// The text of a sealed backup as the bare stream that it was made of.
+///
+/// # Panics
+///
+/// When it is not sealed.
+#[track_caller]
+pub fn bare(sealed: &str) -> String {
+    let (lines, seal) = sealed.trim_end().rsplit_once('\n').expect("a header and a seal");
+    assert!(is_seal(seal), "{seal}");
+    lines.replacen(",\"sealed\":true", "", 1) + "\n"
+}
+
+fn is_seal(line: &str) -> bool {
+    line.starts_with(r#"["header",{"DataHeader":{"key":"seal","#)
+}
+
 /// The state machine of an export, and where its log ends.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Export {
@@ -36,6 +52,9 @@ impl Export {
         for (number, line) in lines.into_iter().enumerate() {
             let value: Value =
                 serde_json::from_str(line).unwrap_or_else(|error| panic!("line {}: {error}: {line}", number + 1));
+            if is_seal(line) {
+                continue;
+            }
             let (tree, record) = (value[0].as_str().expect(line), value[1].as_object().expect(line));
             assert_eq!(tree == "header", number == 0, "line {}: {line}", number + 1);
             let (kind, record) = record.iter().next().expect(line);

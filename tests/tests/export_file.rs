@@ -9,7 +9,7 @@ use std::{
 };
 
 use integration_tests::{
-    export::Export,
+    export::{Export, bare},
     folder, generate,
     server::{Server, Settings},
     tool::{ended, import, metactl, start_metactl},
@@ -51,7 +51,7 @@ async fn a_backup_replaces_the_older_one_in_one_step_and_is_its_owners_alone() {
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(folder::names(&folder), ["b"]);
     let printed = metactl([&"export", &"--grpc-api-address", &server.grpc_address()]).await.expect(0).stdout;
-    assert_eq!(fs::read_to_string(&file).unwrap(), printed);
+    assert_eq!(bare(&fs::read_to_string(&file).unwrap()), printed);
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use std::fs;
 use integration_tests::{
     binaries,
     client::is_unavailable,
-    denied, folder, generate,
+    denied,
+    export::bare,
+    folder, generate,
     server::{Server, Settings},
     tool::{args, export_folder, import, run},
 };
@@ -52,7 +54,7 @@ async fn an_import_onto_a_full_file_system_leaves_the_old_store() {
     let ran = ran.expect(1);
     assert!(ran.stderr.contains("No space left on device"), "{}", ran.stderr);
     assert_eq!(ran.lines().len(), 3, "LOCK, CURRENT and one generation: {}", ran.stdout);
-    let read = |name| fs::read_to_string(temp.path().join(name)).unwrap();
+    let read = |name| bare(&fs::read_to_string(temp.path().join(name)).unwrap());
     assert_eq!(read("old.after"), read("old.before"));
 }
 

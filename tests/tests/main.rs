@@ -34,6 +34,7 @@ mod reflection;
 mod restore;
 mod restored_cluster;
 mod rollback;
+mod seal;
 mod stale_reads;
 mod status;
 mod stop;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use integration_tests::{
     binaries,
-    export::Export,
+    export::{Export, bare},
     fixtures,
     server::{Server, Settings},
     tool::{Ran, args, export_folder, import, metactl, metactl_reading, run},
@@ -68,7 +68,7 @@ async fn an_export_of_an_export_is_the_same_file() {
     let file = folder.path().join("backup.ndjson");
     metactl([&"export", &"--raft-dir", &first, &"--db", &file]).await.expect(0);
     import(&second, &file).await;
-    assert_eq!(export_folder(&second).await, std::fs::read_to_string(&file).unwrap());
+    assert_eq!(export_folder(&second).await, bare(&std::fs::read_to_string(&file).unwrap()));
 }
 
 #[tokio::test]

@@ -30,8 +30,8 @@ pub enum DecodeError {
     Version(#[from] UnknownVersion),
     #[error("the store was stopped half way through an upgrade to {0}: let the upgrade finish, then export again")]
     Upgrading(String),
-    #[error("sealed file: this version cannot check the seal")]
-    Sealed,
+    #[error("a seal where a record must be")]
+    Seal,
 }
 
 /// The same reason without "line 1": a line does not know its number, its reader does.
@@ -77,16 +77,13 @@ pub(crate) fn decode_header(HeaderLine::DataHeader(header): HeaderLine) -> Resul
     let KeyValue { key, value } = header;
     match key.as_str() {
         "header" => {}
-        "seal" => return Err(DecodeError::Sealed),
+        "seal" => return Err(DecodeError::Seal),
         _ => return Err(DecodeError::UnknownKey { kind: "DataHeader", key }),
     }
     if let Some(version) = value.upgrading {
         return Err(DecodeError::Upgrading(version));
     }
-    if value.sealed {
-        return Err(DecodeError::Sealed);
-    }
-    Ok(Header { version: value.version })
+    Ok(Header { version: value.version, sealed: value.sealed })
 }
 
 fn decode_state(record: StateLine) -> Result<StateRecord, DecodeError> {

@@ -9,7 +9,7 @@ use crate::record::{LogEntry, LogId, Node, Record, StateRecord, StoredMembership
 pub fn encode(record: &Record, out: &mut Vec<u8>) {
     match record {
         Record::Header(header) => {
-            let value = HeaderValue { version: &header.version };
+            let value = HeaderValue { version: &header.version, sealed: header.sealed };
             write_line(out, "header", &HeaderLine::DataHeader(KeyValue { key: "header", value }));
         }
         Record::NodeId(id) => write_line(out, RAFT_LOG, &LogLine::NodeId(id)),
@@ -60,6 +60,12 @@ enum HeaderLine<'a> {
 #[derive(Serialize)]
 struct HeaderValue<'a> {
     version: &'a str,
+    #[serde(skip_serializing_if = "is_false")]
+    sealed: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Serialize)]

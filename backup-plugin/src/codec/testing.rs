@@ -77,7 +77,7 @@ pub(crate) fn record() -> impl Strategy<Value = Record> {
     let vote = (any::<u64>(), any::<u64>(), any::<bool>())
         .prop_map(|(term, node_id, committed)| Vote { leader_id: LeaderId { term, node_id }, committed });
     prop_oneof![
-        Just(Record::Header(Header { version: "V004".to_owned() })),
+        any::<bool>().prop_map(|sealed| Record::Header(Header { version: "V004".to_owned(), sealed })),
         option::of(any::<u64>()).prop_map(Record::NodeId),
         option::of(vote).prop_map(Record::Vote),
         option::of(log_id()).prop_map(Record::Committed),

@@ -124,9 +124,8 @@ fn what_is_no_record_is_named() {
         ),
         (
             r#"["header",{"DataHeader":{"key":"seal","value":{"version":"V004","records":3,"sha256":"00"}}}]"#,
-            "sealed file: this version cannot check the seal".to_owned(),
+            "a seal where a record must be".to_owned(),
         ),
-        (&header(r#"{"version":"V004","sealed":true}"#), "sealed file: this version cannot check the seal".to_owned()),
         (
             &header(r#"{"version":"V004","upgrading":"V005"}"#),
             "the store was stopped half way through an upgrade to V005".to_owned(),

@@ -7,7 +7,7 @@ use super::{Caveats, Downgrade, DowngradeError, Older, OlderCommands, WRITTEN};
 use crate::{
     codec::{Version, encode, testing::record},
     record::{Header, LogEntry, Payload, Record, StateRecord},
-    upgrade::{Decoded, decode, version_of},
+    upgrade::{Decoded, decode, head_of},
 };
 
 const V002: &str = include_str!("../../../tests/fixtures/v002.ndjson");
@@ -28,7 +28,7 @@ impl OlderCommands for Named {
 }
 
 fn records(text: &str) -> (Version, Vec<Record>) {
-    let version = version_of(text.lines().next().unwrap()).unwrap();
+    let version = head_of(text.lines().next().unwrap()).unwrap().version;
     let record = |decoded| match decoded {
         Decoded::Record(record) => Some(record),
         Decoded::Ignored => None,
@@ -109,7 +109,7 @@ fn a_command_that_an_older_reader_does_not_know_is_refused_where_it_matters() {
 
 /// What a record becomes when it is written for an older reader and read again.
 fn there_and_back(version: Version, record: &Record) -> Vec<String> {
-    let header = Record::Header(Header { version: version.name().to_owned() });
+    let header = Record::Header(Header { version: version.name().to_owned(), sealed: false });
     let (text, _) = downgraded(Downgrade::new(version, Named, None), &[header, record.clone()]).unwrap();
     let (found, records) = records(&text);
     assert_eq!(found, version);

@@ -1,7 +1,7 @@
 //! Publishes a backup file: it appears under its name whole and on disk, or what was there before stays.
 //!
-//! Lines go to `.NAME.export-XXXXXX.tmp` beside the file, which only its owner may read. An error or a drop removes it; one that a
-//! killed export left is swept by the next export to that name. Knows nothing of what a line says.
+//! Bytes go to `.NAME.export-XXXXXX.tmp` beside the file, which only its owner may read. An error or a drop removes it; one that a
+//! killed export left is swept by the next export to that name. Knows nothing of what they say.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -63,9 +63,9 @@ impl BackupFile {
         &self.path
     }
 
-    /// Takes lines, each with its newline.
-    pub fn write(&mut self, lines: &[u8]) -> Result<(), FileError> {
-        self.temp.write_all(lines).map_err(|source| self.failed("write", source))
+    /// Where its bytes go until it is published.
+    pub fn temp_path(&self) -> &Path {
+        self.temp.get_ref().path()
     }
 
     /// Makes the backup durable, then gives it its name in one step, over an older file.
@@ -97,6 +97,16 @@ impl BackupFile {
 
     fn failed(&self, tried: &'static str, source: io::Error) -> FileError {
         FileError::Io { tried, path: self.temp.get_ref().path().to_owned(), source }
+    }
+}
+
+impl Write for BackupFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.temp.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.temp.flush()
     }
 }
 
@@ -180,7 +190,7 @@ mod tests {
 
     fn begun(path: &Path, line: &str) -> BackupFile {
         let mut file = BackupFile::create(path).unwrap();
-        file.write(format!("{line}\n").as_bytes()).unwrap();
+        writeln!(file, "{line}").unwrap();
         file
     }
 

@@ -51,7 +51,7 @@ pub(super) fn push(record: &Record, lines: &mut Lines) -> io::Result<()> {
 
 fn head(hard_state: &HardState) -> [Record; 5] {
     [
-        Record::Header(Header { version: DATA_VERSION.to_owned() }),
+        Record::Header(Header { version: DATA_VERSION.to_owned(), sealed: false }),
         Record::NodeId(hard_state.node_id),
         Record::Vote(hard_state.vote),
         Record::Committed(hard_state.committed),

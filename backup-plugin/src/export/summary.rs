@@ -24,7 +24,7 @@ pub struct ExportSummary {
     #[serde(serialize_with = "as_map")]
     pub records: Vec<KindCount>,
     pub lines: u64,
-    /// Newlines included.
+    /// Newlines included, before any compression.
     pub bytes: u64,
     /// The log id the state machine is exported at; `None` where the export holds no state but its log.
     pub last_applied: Option<LogId>,
@@ -65,6 +65,14 @@ impl ExportSummary {
         self.lines += 1;
         self.bytes += line.len() as u64 + 1;
         Ok(())
+    }
+
+    /// The lines are out, and were so many and so long as they were written, with a seal among them or not.
+    pub fn written(&mut self, lines: u64, bytes: u64, sealed: bool) {
+        (self.lines, self.bytes) = (lines, bytes);
+        if sealed {
+            self.records.push(KindCount { kind: "Seal".to_owned(), lines: 1 });
+        }
     }
 
     fn unexpected(&self, line: &[u8]) -> NotAnExport {

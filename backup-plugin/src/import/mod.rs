@@ -61,6 +61,9 @@ pub fn run<T: RestoreTarget>(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ImportOutcome, ImportError> {
     let mut reader = Reader::open(input, name)?;
+    if options.require_seal {
+        reader.require_seal()?;
+    }
     let name = InputName(name);
     let mut checks = Checks::new(reader.version(), options.drop_retired);
     // Nothing is begun for a file that is not of a version that is read.
@@ -138,7 +141,7 @@ fn build(
 
     let node_id = plan.node_id();
     let origin = origin(reader.sha256(), node_id, plan.members());
-    let warnings = plan.warnings(facts);
+    let warnings = plan.warnings(facts, reader.seal().is_some());
     let seed = plan.seed(&state).map_err(|error| name.refuse(None, error.into()))?;
     let (cluster_id, last_applied) = match &seed {
         Seed::SameNode(_) => (None, state.last_applied),
@@ -157,6 +160,7 @@ fn build(
         content: state.digest.to_string(),
         records: facts.counts,
         dropped: facts.retired.clone(),
+        seal: reader.seal().cloned(),
         warnings,
     };
     if options.known.contains(&origin) {

@@ -8,6 +8,7 @@ pub struct ImportOptions {
     pub(super) identity: Identity,
     pub(super) known: Vec<Origin>,
     pub(super) drop_retired: bool,
+    pub(super) require_seal: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -29,13 +30,20 @@ impl ImportOptions {
                 return Err(OptionsError::IdNotInList { id, list: members.canonical().trim_end().replace('\n', " ") });
             }
         };
-        Ok(ImportOptions { identity, known: Vec::new(), drop_retired: false })
+        Ok(ImportOptions { identity, known: Vec::new(), drop_retired: false, require_seal: false })
     }
 
     /// Leaves out what only early servers could hold, instead of refusing it.
     #[must_use]
     pub fn drop_retired(mut self, drop: bool) -> Self {
         self.drop_retired = drop;
+        self
+    }
+
+    /// Whether a file without a seal is refused.
+    #[must_use]
+    pub fn requiring_seal(mut self, require_seal: bool) -> Self {
+        self.require_seal = require_seal;
         self
     }
 

@@ -22,6 +22,9 @@ const NODE_ID: [&str; 2] = [r#"["raft_log",{"NodeId":"#, r#"["raft_state",{"Raft
 /// An input that can not be imported is not told apart from another one: importing it says what is wrong.
 pub fn is_origin(live: Origin, input: impl Read + Send, options: &ImportOptions) -> Option<u64> {
     let mut reader = Reader::open(input, "").ok()?;
+    if options.require_seal {
+        reader.require_seal().ok()?;
+    }
     let (mut node_id, members) = match &options.identity {
         Identity::SameNode { id } => (*id, None),
         Identity::NewMember { id, members } => (Some(*id), Some(members)),
@@ -39,8 +42,8 @@ pub fn is_origin(live: Origin, input: impl Read + Send, options: &ImportOptions)
     (origin(reader.sha256(), node_id, members) == live).then_some(node_id)
 }
 
-/// SHA-256 over the SHA-256 of the file without its compression, the node id as 8 bytes big-endian, and the text of [`MemberList::canonical`]
-/// (nothing without a list).
+/// SHA-256 over the SHA-256 of the file without its compression, the node id as 8 bytes big-endian, and the text of
+/// [`MemberList::canonical`] (nothing without a list).
 pub(super) fn origin(file: [u8; 32], node_id: u64, members: Option<&MemberList>) -> Origin {
     let mut hasher = Sha256::new();
     hasher.update(file);

@@ -86,8 +86,8 @@ impl ImportPlan {
         }
     }
 
-    pub(super) fn warnings(&self, facts: &Facts) -> Vec<Warning> {
-        let mut warnings = vec![Warning::Unsealed];
+    pub(super) fn warnings(&self, facts: &Facts, sealed: bool) -> Vec<Warning> {
+        let mut warnings = if sealed { Vec::new() } else { vec![Warning::Unsealed] };
         if !facts.retired.is_empty() {
             warnings.push(Warning::Retired(facts.retired.clone()));
         }

@@ -5,7 +5,10 @@ use std::{
     fmt,
 };
 
-use crate::record::{LogId, Record, StateRecord};
+use crate::{
+    record::{LogId, Record, StateRecord},
+    seal::Seal,
+};
 
 /// How far the reading is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub struct ImportSummary {
     pub records: RecordCounts,
     /// What was left out because no current server can hold it, by kind.
     pub dropped: BTreeMap<String, u64>,
+    /// `None`: the file has none.
+    pub seal: Option<Seal>,
     pub warnings: Vec<Warning>,
 }
 

@@ -237,10 +237,13 @@ fn what_can_not_be_imported_is_refused_by_line_and_reason() {
             &[Change(1, "V004\"", "V004\",\"upgrading\":\"V005\"")],
             ", line 1: the store was stopped half way through an upgrade to V005: let the upgrade finish, then export again",
         ),
-        (&[Change(1, "V004\"", "V004\",\"sealed\":true")], ", line 1: sealed file: this version cannot check the seal"),
+        (
+            &[Change(1, "V004\"", "V004\",\"sealed\":true")],
+            ", line 16: the file is cut here, or was changed: its first line says that it is sealed",
+        ),
         (
             &[Insert(17, r#"["header",{"DataHeader":{"key":"seal","value":{"version":"V004"}}}]"#)],
-            ", line 17: sealed file: this version cannot check the seal",
+            ", line 17: a seal, in a file whose first line does not say that it is sealed",
         ),
         (&[Insert(3, SECOND_NODE_ID)], ", line 3: a second `NodeId` record; the first is in line 2"),
         (&[Insert(4, r#"["raft_log",{"Vote":null}]"#)], ", line 4: a second `Vote` record; the first is in line 3"),

@@ -6,8 +6,10 @@ use std::io::{self, Read};
 use memchr::memrchr;
 use sha2::{Digest, Sha256};
 
-/// Bytes that are asked for at once.
+/// The bytes of a block, about.
 const BLOCK: usize = 1024 * 1024;
+/// Bytes that are asked for at once.
+const PIECE: usize = 64 * 1024;
 
 /// What a block holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +33,24 @@ pub(super) struct Blocks<R> {
     failed: Option<io::Error>,
     bytes: u64,
     hasher: Sha256,
+    /// The hasher as it was before the last line.
+    before_last: Option<Sha256>,
 }
 
 impl<R: Read> Blocks<R> {
     /// A line above `max_line` bytes comes as it is as far as it was read, and is the last that comes: whoever splits the block
     /// sees it.
     pub(super) fn new(input: R, max_line: usize) -> Self {
-        Blocks { input, max_line, rest: Vec::new(), ended: false, failed: None, bytes: 0, hasher: Sha256::new() }
+        Blocks {
+            input,
+            max_line,
+            rest: Vec::new(),
+            ended: false,
+            failed: None,
+            bytes: 0,
+            hasher: Sha256::new(),
+            before_last: None,
+        }
     }
 
     /// Replaces what is in `block` by the next lines.
@@ -53,19 +66,24 @@ impl<R: Read> Blocks<R> {
         block.append(&mut self.rest);
         let filled = self.read_lines(block)?;
         self.bytes += block.len() as u64;
+        if filled == Filled::LastLine {
+            self.before_last = Some(self.hasher.clone());
+        }
         self.hasher.update(&block);
         Ok(filled)
     }
 
+    /// Adds what is read to the part of a line in `block`, until that holds the end of a line before its last byte. A pipe that
+    /// gives less for now is not waited for.
     fn read_lines(&mut self, block: &mut Vec<u8>) -> io::Result<Filled> {
+        let mut searched = 0;
         loop {
-            // Room for what is asked for and no more, so that a long line does not make the buffer double.
-            block.reserve_exact(BLOCK);
-            match self.input.by_ref().take(BLOCK as u64).read_to_end(block) {
+            match self.read_piece(block) {
                 Ok(0) => {
                     self.ended = true;
                     return Ok(if block.is_empty() { Filled::End } else { Filled::LastLine });
                 }
+                Ok(PIECE) if block.len() < BLOCK => continue,
                 Ok(_) => {}
                 Err(error) => {
                     let Some(newline) = memrchr(b'\n', block) else { return Err(error) };
@@ -74,16 +92,37 @@ impl<R: Read> Blocks<R> {
                     return Ok(Filled::Lines);
                 }
             }
-            if let Some(newline) = memrchr(b'\n', &block[..block.len() - 1]) {
-                self.rest.extend_from_slice(&block[newline + 1..]);
-                block.truncate(newline + 1);
+            let end = block.len() - 1;
+            if let Some(newline) = memrchr(b'\n', &block[searched..end]) {
+                let next = searched + newline + 1;
+                self.rest.extend_from_slice(&block[next..]);
+                block.truncate(next);
                 return Ok(Filled::Lines);
             }
+            searched = end;
             if block.len() > self.max_line + 1 {
                 self.ended = true;
                 return Ok(Filled::Lines);
             }
         }
+    }
+
+    /// Reads once, and gives how many bytes that were.
+    fn read_piece(&mut self, block: &mut Vec<u8>) -> io::Result<usize> {
+        let start = block.len();
+        if block.capacity() - start < PIECE {
+            // Room for a block and no more, so that a long line does not make the buffer double.
+            block.reserve_exact(BLOCK);
+        }
+        block.resize(start + PIECE, 0);
+        let read = loop {
+            match self.input.read(&mut block[start..]) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read,
+            }
+        };
+        block.truncate(start + *read.as_ref().unwrap_or(&0));
+        read
     }
 
     pub(super) fn input(&self) -> &R {
@@ -93,6 +132,11 @@ impl<R: Read> Blocks<R> {
     /// Bytes handed on so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// What has hashed every byte before the last line, once that is handed on.
+    pub(super) fn before_last_line(&self) -> Option<Sha256> {
+        self.before_last.clone()
     }
 
     /// SHA-256 of the bytes handed on so far.
@@ -153,6 +197,23 @@ mod tests {
         assert!(found.len() > 4 && found.iter().all(|(_, block)| block.len() <= BLOCK + line.len()));
         assert!(found.iter().all(|(_, block)| block.ends_with(b"\n")));
         assert!(found.into_iter().flat_map(|(_, block)| block).eq(input));
+    }
+
+    #[test]
+    fn what_a_pipe_has_given_is_not_held_back_until_it_gives_more() {
+        struct Pipe(Vec<&'static [u8]>);
+        impl Read for Pipe {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                assert!(!self.0.is_empty(), "a read that would block");
+                self.0.remove(0).read(buffer)
+            }
+        }
+        let mut blocks = Blocks::new(Pipe(vec![b"a\nb\nc", b"c\nd\n", b""]), 100);
+        let mut block = Vec::new();
+        for expected in [&b"a\nb\n"[..], b"cc\n", b"d\n", b""] {
+            blocks.fill(&mut block).unwrap();
+            assert_eq!(block, expected);
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::{
 
 use flate2::read::MultiGzDecoder;
 
+use crate::seal::{EnvelopeReader, LONGEST_HEAD};
+
 /// How a file is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -28,9 +30,6 @@ impl fmt::Display for Compression {
         })
     }
 }
-
-/// The bytes that a file begins with and that no line of an export does.
-const MAGIC: usize = 4;
 
 impl Compression {
     fn of(start: &[u8]) -> Compression {
@@ -55,14 +54,14 @@ impl<'a> Plain<'a> {
     pub(super) fn open(input: impl Read + Send + 'a) -> io::Result<Plain<'a>> {
         let read = Arc::new(AtomicU64::new(0));
         let mut input = Counted { input, read: read.clone() };
-        let mut start = Vec::with_capacity(MAGIC);
-        input.by_ref().take(MAGIC as u64).read_to_end(&mut start)?;
+        let mut start = Vec::with_capacity(LONGEST_HEAD);
+        input.by_ref().take(LONGEST_HEAD as u64).read_to_end(&mut start)?;
         let compression = Compression::of(&start);
-        let input = Cursor::new(start).chain(input);
-        let plain: Box<dyn Read + Send + 'a> = match compression {
-            Compression::None => Box::new(input),
-            Compression::Zstd => Box::new(zstd::Decoder::new(input)?),
-            Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+        let input = Cursor::new(start.clone()).chain(input);
+        let plain: Box<dyn Read + Send + 'a> = match EnvelopeReader::new(input, &start, compression) {
+            Err(input) => Box::new(input),
+            Ok(input) if compression == Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+            Ok(input) => Box::new(zstd::Decoder::new(input)?),
         };
         Ok(Plain { plain, compression, read })
     }

@@ -3,7 +3,10 @@
 use std::{fmt::Display, io};
 
 use super::Compression;
-use crate::codec::DecodeError;
+use crate::{
+    codec::DecodeError,
+    seal::{EnvelopeFault, SealFault},
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
@@ -26,6 +29,10 @@ pub enum Reason {
     NotUtf8 { byte: usize },
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    #[error(transparent)]
+    Seal(#[from] SealFault),
+    #[error("it has no seal, and --require-seal takes no file without one")]
+    Unsealed,
     #[error("the input is empty")]
     Empty,
     /// Where the file is of another version, this is the first line that shows it.
@@ -33,6 +40,8 @@ pub enum Reason {
     NoHeader(DecodeError),
     #[error("its {compression} data ends in the middle, after line {lines}: the file is cut")]
     CompressedCut { compression: Compression, lines: u64 },
+    #[error("its {compression} data is not whole: {fault}")]
+    Envelope { compression: Compression, fault: EnvelopeFault },
     #[error("its {compression} data is damaged after line {lines}: {error}")]
     CompressedDamaged { compression: Compression, lines: u64, error: String },
 }

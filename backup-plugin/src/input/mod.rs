@@ -31,18 +31,20 @@ pub use error::{InputError, Reason};
 use crate::{
     codec::{DecodeError, Version},
     export::MAX_LINE_BYTES,
-    upgrade::{Decoded, decode, version_of},
+    seal::{self, EnvelopeFault, Seal, SealFault},
+    upgrade::{Decoded, Head, decode, head_of},
 };
 
 /// Reads the records of a backup, one after the other.
 pub struct Reader<'a> {
     name: String,
-    version: Version,
+    head: Head,
     blocks: Blocks<Plain<'a>>,
     /// Whole lines, and how far they are handed on.
     block: Vec<u8>,
     at: usize,
     lines: u64,
+    seal: Option<Seal>,
 }
 
 impl<'a> Reader<'a> {
@@ -54,35 +56,38 @@ impl<'a> Reader<'a> {
     pub fn open(input: impl Read + Send + 'a, name: &str) -> Result<Reader<'a>, InputError> {
         let plain = Plain::open(input).map_err(|source| InputError::Read { name: name.to_owned(), line: 0, source })?;
         let blocks = Blocks::new(plain, MAX_LINE_BYTES);
-        let mut reader =
-            Reader { name: name.to_owned(), version: Version::default(), blocks, block: Vec::new(), at: 0, lines: 0 };
-        reader.version = reader.first_line()?;
+        let head = Head::default();
+        let mut reader = Reader { name: name.to_owned(), head, blocks, block: Vec::new(), at: 0, lines: 0, seal: None };
+        reader.head = reader.first_line()?;
         Ok(reader)
     }
 
     /// Looks at the first line, which is handed on later.
-    fn first_line(&mut self) -> Result<Version, InputError> {
+    fn first_line(&mut self) -> Result<Head, InputError> {
         let Some(line) = self.next_line()? else { return Err(refused(&self.name, None, Reason::Empty)) };
-        let version = version_of(line).map_err(|error| self.refuse(error.into()))?;
+        let head = match head_of(line) {
+            Ok(head) => head,
+            Err(error) => return Err(self.undecodable(error)),
+        };
         (self.at, self.lines) = (0, 0);
-        Ok(version)
+        Ok(head)
     }
 
-    /// The next record and the number of its line; `None` at the end.
+    /// The next record and the number of its line; `None` at the end, where a file that says it is sealed has proved that it is.
     pub fn next_record(&mut self) -> Result<Option<(u64, Decoded)>, InputError> {
-        let version = self.version;
+        let version = self.head.version;
         let Some(line) = self.next_line()? else { return Ok(None) };
         decode(version, line).map(|record| Some((self.lines, record))).map_err(|error| self.undecodable(error))
     }
 
     /// Hands on every record that is left, in order, with the number of its line and how many bytes of the input, as it is, were
     /// read by then. Reads, decodes and hands on at once, on all processors; the first bad line, or the first error of `take`,
-    /// ends it.
+    /// ends it, and so does a seal that is not whole.
     pub fn for_each<E: From<InputError>>(
         &mut self,
         mut take: impl FnMut(u64, u64, Decoded) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (version, first) = (self.version, self.block.split_off(self.at));
+        let (version, first) = (self.head.version, self.block.split_off(self.at));
         let lines = &mut self.lines;
         let last = decode_blocks(
             &mut self.blocks,
@@ -116,16 +121,18 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The last line is no record.
+    /// The last line is no record. A seal is none; where one stands tells what is wrong.
     fn undecodable(&self, error: DecodeError) -> InputError {
-        if self.version == Version::V0 && self.lines == 1 {
-            return self.refuse(Reason::NoHeader(error));
-        }
-        self.refuse(error.into())
+        self.refuse(match error {
+            DecodeError::Seal if !self.head.sealed => SealFault::Unmarked.into(),
+            DecodeError::Seal => SealFault::NotLast.into(),
+            error if self.head.version == Version::V0 && self.lines == 1 => Reason::NoHeader(error),
+            error => error.into(),
+        })
     }
 
     /// The next line, undecoded and without its newline; `None` at the end. The last line may lack its newline, no line may be
-    /// empty.
+    /// empty. The seal is not handed on.
     pub fn next_line(&mut self) -> Result<Option<&str>, InputError> {
         if self.at == self.block.len() && !self.next_block()? {
             return Ok(None);
@@ -141,10 +148,27 @@ impl<'a> Reader<'a> {
         self.begin_block(filled)
     }
 
-    /// Whether the block that was filled holds lines.
-    fn begin_block(&self, filled: io::Result<Filled>) -> Result<bool, InputError> {
-        let filled = filled.map_err(|error| self.failed(error))?;
-        Ok(filled != Filled::End)
+    /// Whether the block that was filled holds lines to hand on.
+    fn begin_block(&mut self, filled: io::Result<Filled>) -> Result<bool, InputError> {
+        match filled.map_err(|error| self.failed(error))? {
+            Filled::Lines => Ok(true),
+            Filled::LastLine => self.check_last_line(),
+            Filled::End if self.head.sealed && self.seal.is_none() => Err(self.refuse(SealFault::Missing.into())),
+            Filled::End => Ok(false),
+        }
+    }
+
+    /// The last line of a sealed file is its seal. `true`: of any other, it is a line like all others.
+    fn check_last_line(&mut self) -> Result<bool, InputError> {
+        let Some(hasher) = self.blocks.before_last_line().filter(|_| self.head.sealed) else { return Ok(true) };
+        let before = self.lines;
+        self.lines += 1;
+        self.at = self.block.len();
+        match seal::check(&self.block, hasher, before, self.head.version.name()) {
+            Ok(seal) => self.seal = Some(seal),
+            Err(fault) => return Err(self.refuse(fault.into())),
+        }
+        Ok(false)
     }
 
     /// Where the next line of the block is.
@@ -157,7 +181,7 @@ impl<'a> Reader<'a> {
 
     /// The version that the first line tells.
     pub fn version(&self) -> Version {
-        self.version
+        self.head.version
     }
 
     /// What errors call the input.
@@ -169,7 +193,17 @@ impl<'a> Reader<'a> {
         self.blocks.input().compression()
     }
 
-    /// Lines handed on so far: the number of the last one.
+    /// Refuses a file that does not say that it is sealed.
+    pub fn require_seal(&self) -> Result<(), InputError> {
+        if self.head.sealed { Ok(()) } else { Err(refused(&self.name, None, Reason::Unsealed)) }
+    }
+
+    /// What the seal says; `None` before the end, and for a file without one.
+    pub fn seal(&self) -> Option<&Seal> {
+        self.seal.as_ref()
+    }
+
+    /// Lines read so far: the number of the last one.
     pub fn lines(&self) -> u64 {
         self.lines
     }
@@ -200,9 +234,11 @@ impl<'a> Reader<'a> {
         if compression == Compression::None || source.raw_os_error().is_some() {
             return InputError::Read { name: self.name.clone(), line: lines, source };
         }
-        let reason = match source.kind() {
-            io::ErrorKind::UnexpectedEof => Reason::CompressedCut { compression, lines },
-            _ => Reason::CompressedDamaged { compression, lines, error: source.to_string() },
+        let envelope = source.get_ref().and_then(|error| error.downcast_ref::<EnvelopeFault>()).copied();
+        let reason = match (envelope, source.kind()) {
+            (Some(fault), _) => Reason::Envelope { compression, fault },
+            (None, io::ErrorKind::UnexpectedEof) => Reason::CompressedCut { compression, lines },
+            (None, _) => Reason::CompressedDamaged { compression, lines, error: source.to_string() },
         };
         refused(&self.name, None, reason)
     }

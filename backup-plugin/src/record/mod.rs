@@ -30,6 +30,8 @@ pub enum Record {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     pub version: String,
+    /// The last line is a seal.
+    pub sealed: bool,
 }
 
 /// One record of the state machine. An export writes them in the order of the variants; inside a variant, `Node` by id,

@@ -39,14 +39,23 @@ pub enum Decoded {
     Retired(Retired),
 }
 
-/// The version that the first line of a file, without its newline, tells of all its lines: a header names it, and a first line of
-/// any other tree is that of a file without one.
-pub fn version_of(line: &str) -> Result<Version, DecodeError> {
+/// What the first line of a file tells of all its lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Head {
+    pub version: Version,
+    /// The last one is a seal.
+    pub sealed: bool,
+}
+
+/// Reads the first line of a file, without its newline: a header names the version, and a first line of any other tree is that of a
+/// file without one.
+pub fn head_of(line: &str) -> Result<Head, DecodeError> {
+    let headless = Head { version: Version::V0, sealed: false };
     match codec::tree_of(line)? {
-        Tree::RaftState | Tree::RaftLog | Tree::StateMachine => Ok(Version::V0),
+        Tree::RaftState | Tree::RaftLog | Tree::StateMachine => Ok(headless),
         Tree::Header | Tree::Unknown(_) => match codec::decode(line)? {
-            Record::Header(Header { version }) => Ok(version.parse()?),
-            _ => Ok(Version::V0),
+            Record::Header(Header { version, sealed }) => Ok(Head { version: version.parse()?, sealed }),
+            _ => Ok(headless),
         },
     }
 }

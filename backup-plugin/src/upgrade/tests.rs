@@ -1,6 +1,6 @@
 //! Lines of every version: what they become, and what is refused in them.
 
-use super::{Decoded, Retired, decode, version_of};
+use super::{Decoded, Retired, decode, head_of};
 use crate::{
     codec::{Version, encode},
     record::Record,
@@ -210,7 +210,7 @@ fn the_current_version_has_no_old_shapes() {
 #[test]
 fn the_first_line_tells_the_version() {
     let header = |value: &str| format!(r#"["header",{{"DataHeader":{{"key":"header","value":{value}}}}}]"#);
-    let first = |line: &str| version_of(line).map_or_else(|error| error.to_string(), |version| version.to_string());
+    let first = |line: &str| head_of(line).map_or_else(|error| error.to_string(), |head| head.version.to_string());
     for (line, expected) in [
         (header(r#"{"version":"V001","upgrading":null}"#).as_str(), "V001"),
         (&header(r#"{"version":"V002","upgrading":null,"cleaning":true}"#), "V002"),
@@ -237,7 +237,7 @@ fn the_first_line_tells_the_version() {
 #[test]
 fn real_exports_of_one_store_agree_whatever_their_version() {
     let records = |text_of: &str| {
-        let version = version_of(text_of.lines().next().unwrap()).unwrap();
+        let version = head_of(text_of.lines().next().unwrap()).unwrap().version;
         let mut records: Vec<String> = text_of
             .lines()
             .map(|line| decode(version, line).unwrap())

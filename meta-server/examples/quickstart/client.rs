@@ -6,7 +6,11 @@ use std::{
 };
 
 use anyhow::Context;
-use backup_plugin::export::file::BackupFile;
+use backup_plugin::{
+    export::{BackupWriter, Form, file::BackupFile},
+    input::Compression,
+    provenance::Provenance,
+};
 use meta_proto::{
     PROTOCOL_VERSION,
     pb::{self, meta_service_client::MetaServiceClient, txn_op::Request as Op},
@@ -70,15 +74,19 @@ impl Client {
         Ok(content)
     }
 
-    /// Writes an export into `file`; returns its lines.
-    pub async fn export_to(&self, mut file: BackupFile) -> anyhow::Result<u64> {
+    /// Writes an export into `file`, sealed; returns its lines.
+    pub async fn export_to(&self, file: BackupFile) -> anyhow::Result<u64> {
         let request = pb::ExportRequest { chunk_size: Some(1000), ..Default::default() };
         let mut chunks = self.rpc.clone().export_v1(request).await?.into_inner();
-        let mut lines = 0;
+        let mut writer = BackupWriter::new(file, Form { sealed: true, compression: Compression::None })?;
+        let mut provenance = None;
         while let Some(chunk) = chunks.message().await.context("the export broke off")? {
-            file.write(chunk.data.text())?;
-            lines += chunk.data.len() as u64;
+            if let Some(sent) = chunk.provenance {
+                provenance = Some(Provenance::try_from(sent)?);
+            }
+            writer.write(chunk.data.text(), chunk.data.len() as u64)?;
         }
+        let (file, lines, _) = writer.finish(provenance.as_ref(), "quickstart")?;
         file.publish()?;
         Ok(lines)
     }

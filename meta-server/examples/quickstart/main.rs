@@ -9,7 +9,6 @@ mod client;
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader},
     net::{SocketAddr, TcpListener},
     path::Path,
     process::ExitCode,
@@ -23,10 +22,11 @@ use std::{
 use anyhow::{Context, ensure};
 use backup_plugin::{
     cluster::{Member, MemberList},
-    codec,
     export::file::BackupFile,
     import::{self, ImportOptions, ImportOutcome},
+    input::Reader,
     record::{Record, StateRecord},
+    upgrade::Decoded,
 };
 use client::Client;
 use meta_server::{
@@ -178,11 +178,12 @@ fn import_as(backup: &Path, raft_dir: &Path, id: u64, list: &[String]) -> anyhow
     Ok(())
 }
 
-/// The keys and values of a backup file.
+/// The keys and values of a backup file, which proves on the way that it is whole.
 fn read_backup(path: &Path) -> anyhow::Result<Content> {
     let mut content = Content::new();
-    for line in BufReader::new(File::open(path)?).lines() {
-        if let Record::State(StateRecord::Kv { key, value }) = codec::decode(&line?)? {
+    let mut reader = Reader::open(File::open(path)?, &path.display().to_string())?;
+    while let Some((_, record)) = reader.next_record()? {
+        if let Decoded::Record(Record::State(StateRecord::Kv { key, value })) = record {
             content.insert(key, value.data);
         }
     }

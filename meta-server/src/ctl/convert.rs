@@ -24,12 +24,12 @@ use serde_json::json;
 
 use super::{
     Common, CtlError,
-    import::Input,
+    input::Input,
     json, note,
     older::{For, Rewriter},
     print,
     progress::Meter,
-    sink::{self, Sink},
+    sink::{self, Destination, Sink},
 };
 use crate::{
     backup::{
@@ -78,7 +78,10 @@ pub(super) fn run(args: &ConvertArgs, common: Common) -> Result<(), CtlError> {
     let out = sink::path(args.out.as_ref(), None);
     let input = Input::open(sink::path(args.db.as_ref(), None).as_deref())?;
     let name = input.name.clone();
-    let sink = Sink::open(out.as_deref())?;
+    let mut to = Destination::new(out.as_deref(), false, None, args.wanted.data_version);
+    // Where the lines come from is the input's seal to say; what is made of them says nothing.
+    to.form.sealed = false;
+    let sink = Sink::open(to)?;
     let scratch = PrivateCopy::create()?;
     let store = scratch.path().join("store");
     let read = fill(&store, input, args)?;
@@ -123,7 +126,7 @@ fn write(mut sink: Sink, store: &Path, copy: &Path, name: &str, wanted: For) -> 
         }
     }
     sink.write_lines(&batch).and_then(|()| sink.end_lines()).map_err(|error| error.of(name))?;
-    sink.finish()
+    sink.finish(None)
 }
 
 /// What a conversion came to.

@@ -5,8 +5,6 @@
 use std::{
     ffi::OsString,
     fmt::Write,
-    fs::File,
-    io::{self, IsTerminal, Read},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -18,7 +16,7 @@ use backup_plugin::{
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{CtlError, json, note, print, progress::Meter, sink};
+use super::{CtlError, input::Input, json, note, print, progress::Meter, sink};
 use crate::{backup::target::StoreTarget, store::Replaced};
 
 const EXAMPLES: &str = "\
@@ -68,6 +66,9 @@ pub struct ImportHow {
     /// Leave out what only servers of early 2022 could hold (databases, tables, shares), instead of refusing it
     #[arg(long)]
     pub drop_retired: bool,
+    /// Refuse a backup without a seal: a cut at the end of a line can not be seen in one
+    #[arg(long)]
+    pub require_seal: bool,
 }
 
 /// What to do when the folder was already imported from this very input, with the same id and list.
@@ -89,7 +90,8 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
     let members = &args.initial_cluster;
     let members = if members.is_empty() { None } else { Some(MemberList::new(members.iter().cloned())?) };
     let target = StoreTarget::new(args.raft_dir.clone()).replacing(replaced(args));
-    let mut options = ImportOptions::new(args.id, members)?.drop_retired(args.how.drop_retired);
+    let mut options =
+        ImportOptions::new(args.id, members)?.drop_retired(args.how.drop_retired).requiring_seal(args.how.require_seal);
     let path = sink::path(args.db.as_ref(), args.file.as_ref());
     let input = Input::open(path.as_deref())?;
     if again == Again::LeaveAlone {
@@ -133,44 +135,6 @@ fn nothing_to_do(raft_dir: &Path, node_id: u64) -> String {
     format!("nothing to do: {} was already imported from this backup as node {node_id}\n", raft_dir.display())
 }
 
-/// A backup, opened.
-pub(super) struct Input {
-    /// What errors call it.
-    pub(super) name: String,
-    pub(super) reader: Box<dyn Read + Send>,
-    /// Its length, where it is known before it is read.
-    pub(super) bytes: Option<u64>,
-}
-
-impl Input {
-    pub(super) fn open(path: Option<&Path>) -> Result<Input, CtlError> {
-        let Some(path) = path else {
-            let stdin = io::stdin();
-            if stdin.is_terminal() {
-                return Err(CtlError::InputIsTerminal);
-            }
-            return Ok(Input::new("standard input".to_owned(), Box::new(stdin), None));
-        };
-        let unreadable = |source| CtlError::OpenInput { path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
-        let found = file.metadata().map_err(unreadable)?;
-        if found.is_dir() {
-            return Err(unreadable(io::ErrorKind::IsADirectory.into()));
-        }
-        let bytes = found.is_file().then_some(found.len());
-        Ok(Input::new(path.display().to_string(), Box::new(file), bytes))
-    }
-
-    /// Whether it can be read more than once.
-    fn is_file(&self) -> bool {
-        self.bytes.is_some()
-    }
-
-    fn new(name: String, reader: Box<dyn Read + Send>, bytes: Option<u64>) -> Input {
-        Input { name, reader, bytes }
-    }
-}
-
 /// What became of an import, to be told.
 struct Imported {
     outcome: ImportOutcome,
@@ -208,6 +172,9 @@ impl Imported {
         if let Some(cluster_id) = &self.summary().cluster_id {
             let _ = writeln!(text, "new cluster: {cluster_id}");
         }
+        if let Some(seal) = &self.summary().seal {
+            let _ = writeln!(text, "sealed: {seal}");
+        }
         for warning in warnings {
             let _ = writeln!(text, "warning: {warning}");
         }
@@ -237,6 +204,7 @@ impl Imported {
             "lines": summary.lines,
             "bytes": summary.bytes,
             "sha256": summary.sha256,
+            "seal": summary.seal,
             "content": summary.content,
             "warnings": summary.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "seconds": self.seconds,
@@ -276,6 +244,7 @@ mod tests {
             content: "ef".repeat(32),
             records: RecordCounts { log_entries: 120, nodes: 3, expires: 12, keys: 63, others: 8 },
             dropped: BTreeMap::from([("Databases".to_owned(), 2), ("DropTable".to_owned(), 1)]),
+            seal: None,
             warnings: vec![Warning::Unsealed, Warning::OneOfMany { node_id: 2, voters: BTreeSet::from([1, 2, 3]) }],
         }
     }
@@ -337,15 +306,5 @@ mod tests {
     #[test]
     fn the_result_as_json_is_one_object() {
         insta::assert_snapshot!(json(&imported(ImportOutcome::Imported).as_json()).unwrap());
-    }
-
-    #[test]
-    fn an_input_that_is_no_file_is_refused_before_anything_is_touched() {
-        let folder = tempfile::TempDir::new().unwrap();
-        for (path, cause) in [("none", "No such file"), ("", "is a directory")] {
-            let error = Input::open(Some(&folder.path().join(path))).err().unwrap();
-            let text = crate::error_chain::chain(&error);
-            assert!(text.starts_with("cannot read the backup ") && text.contains(cause), "{text}");
-        }
     }
 }

@@ -12,6 +12,7 @@ mod export;
 mod generations;
 mod get;
 pub mod import;
+mod input;
 mod keys_layout;
 mod member_list;
 mod metrics;

@@ -4,7 +4,7 @@ use backup_plugin::{
     codec::{DecodeError, Version},
     downgrade::{Caveats, Downgrade, DowngradeError},
     record::LogId,
-    upgrade::{Decoded, decode, version_of},
+    upgrade::{Decoded, decode, head_of},
 };
 use clap::{
     Args,
@@ -115,7 +115,7 @@ impl Rewriter {
     fn begin(&self, line: &str) -> Result<Work, OlderError> {
         let wanted = self.wanted;
         // What is no header is the sink's to refuse.
-        let Ok(found) = version_of(line) else { return Ok(Work::Nothing) };
+        let Ok(found) = head_of(line).map(|head| head.version) else { return Ok(Work::Nothing) };
         if found < wanted {
             return Err(OlderError::Upgrade { found, wanted });
         }

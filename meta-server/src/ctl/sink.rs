@@ -2,12 +2,19 @@
 
 use std::{
     ffi::OsString,
-    io::{self, Stdout, Write},
+    io::{self, BufWriter, Stdout},
     path::{Path, PathBuf},
 };
 
-use backup_plugin::export::{ExportSummary, NotAnExport, file::BackupFile};
-
+use backup_plugin::{
+    codec::Version,
+    export::{
+        BackupWriter, ExportSummary, Form, NotAnExport,
+        file::{BackupFile, FileError},
+    },
+    input::Compression,
+    provenance::Provenance,
+};
 use meta_proto::Lines;
 
 use super::{
@@ -16,19 +23,51 @@ use super::{
     progress::Meter,
 };
 
+/// What a seal says of the program that wrote it.
+const PROGRAM: &str = concat!("databend-metactl ", env!("CARGO_PKG_VERSION"));
+
 /// The path in `--db` or in its place; `None` is standard output or input.
 pub(super) fn path(db: Option<&OsString>, file: Option<&OsString>) -> Option<PathBuf> {
     db.or(file).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
+/// Where an export is to go, and in what form.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Destination<'a> {
+    /// `None`: standard output.
+    pub(super) file: Option<&'a Path>,
+    pub(super) form: Form,
+}
+
+impl<'a> Destination<'a> {
+    /// A file of the current version is always sealed, everything else where `seal` says so: older programs were not tried on seals.
+    /// `compression`: `None` goes by the file's name. `version`: `None` is the current one.
+    pub(super) fn new(
+        file: Option<&'a Path>,
+        seal: bool,
+        compression: Option<Compression>,
+        version: Option<Version>,
+    ) -> Self {
+        let by_name = || match file.and_then(Path::extension).and_then(|extension| extension.to_str()) {
+            Some("zst") => Compression::Zstd,
+            Some("gz") => Compression::Gzip,
+            _ => Compression::None,
+        };
+        let current = version.is_none_or(|version| version == Version::V004);
+        let form = Form { sealed: seal || file.is_some() && current, compression: compression.unwrap_or_else(by_name) };
+        Destination { file, form }
+    }
+}
+
 enum Place {
-    File(BackupFile),
-    Stdout(Stdout),
+    File { writer: BackupWriter<BackupFile>, temp: PathBuf },
+    Stdout(BackupWriter<BufWriter<Stdout>>),
 }
 
 /// An export that is being written.
 pub(super) struct Sink {
     place: Place,
+    sealed: bool,
     /// For a reader of another version.
     rewriter: Option<Rewriter>,
     summary: ExportSummary,
@@ -55,13 +94,22 @@ impl LineError {
 }
 
 impl Sink {
-    /// `None`: standard output.
-    pub(super) fn open(path: Option<&Path>) -> Result<Sink, CtlError> {
-        let place = match path {
-            Some(path) => Place::File(BackupFile::create(path)?),
-            None => Place::Stdout(io::stdout()),
+    pub(super) fn open(destination: Destination<'_>) -> Result<Sink, CtlError> {
+        let Destination { file, form } = destination;
+        let place = match file {
+            Some(path) => {
+                let file = BackupFile::create(path)?;
+                let temp = file.temp_path().to_owned();
+                let writer = BackupWriter::new(file, form).map_err(|source| unwritable(&temp, source))?;
+                Place::File { writer, temp }
+            }
+            None => {
+                let stdout = BufWriter::with_capacity(256 * 1024, io::stdout());
+                Place::Stdout(BackupWriter::new(stdout, form).map_err(CtlError::Stdout)?)
+            }
         };
-        Ok(Sink { place, rewriter: None, summary: ExportSummary::default(), meter: Meter::start(None) })
+        let (summary, meter) = (ExportSummary::default(), Meter::start(None));
+        Ok(Sink { place, sealed: form.sealed, rewriter: None, summary, meter })
     }
 
     /// Writes what comes from now on for another reader.
@@ -69,7 +117,7 @@ impl Sink {
         self.rewriter = rewriter;
     }
 
-    /// Takes lines. On standard output they are out when this returns. Blocks.
+    /// Takes lines. On standard output they are out when this returns, unless they are compressed. Blocks.
     pub(super) fn write_lines(&mut self, lines: &Lines) -> Result<(), LineError> {
         let Some(rewriter) = &mut self.rewriter else { return self.put(lines) };
         let mut rewritten = Lines::default();
@@ -79,9 +127,10 @@ impl Sink {
 
     fn put(&mut self, lines: &Lines) -> Result<(), LineError> {
         lines.iter().try_for_each(|line| self.summary.add(line)).map_err(LineError::NotAnExport)?;
+        let (text, count) = (lines.text(), lines.len() as u64);
         match &mut self.place {
-            Place::File(file) => file.write(lines.text()).map_err(CtlError::File),
-            Place::Stdout(out) => out.write_all(lines.text()).and_then(|()| out.flush()).map_err(CtlError::Stdout),
+            Place::File { writer, temp } => writer.write(text, count).map_err(|source| unwritable(temp, source)),
+            Place::Stdout(out) => out.write(text, count).and_then(|()| out.flush()).map_err(CtlError::Stdout),
         }
         .map_err(LineError::Write)?;
         self.meter.set(self.summary.bytes);
@@ -104,11 +153,49 @@ impl Sink {
         Ok(())
     }
 
-    /// Gives a file its name; nothing of that name is touched before.
-    pub(super) fn finish(self) -> Result<ExportSummary, CtlError> {
-        if let Place::File(file) = self.place {
-            file.publish()?;
-        }
+    /// Seals what is to be sealed, and gives a file its name; nothing of that name is touched before. `provenance`: `None` where
+    /// the server sent none.
+    pub(super) fn finish(mut self, provenance: Option<&Provenance>) -> Result<ExportSummary, CtlError> {
+        let (lines, bytes) = match self.place {
+            Place::File { writer, temp } => {
+                let (file, lines, bytes) =
+                    writer.finish(provenance, PROGRAM).map_err(|source| unwritable(&temp, source))?;
+                file.publish()?;
+                (lines, bytes)
+            }
+            Place::Stdout(writer) => {
+                let (_, lines, bytes) = writer.finish(provenance, PROGRAM).map_err(CtlError::Stdout)?;
+                (lines, bytes)
+            }
+        };
+        self.summary.written(lines, bytes, self.sealed);
         Ok(self.summary)
+    }
+}
+
+fn unwritable(temp: &Path, source: io::Error) -> CtlError {
+    CtlError::File(FileError::Io { tried: "write", path: temp.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_sealed_and_compressed_by_its_name() {
+        use Compression::{Gzip, None as Plain, Zstd};
+        for (file, seal, compression, version, expected) in [
+            (Some("b.ndjson"), false, None, None, (true, Plain)),
+            (Some("b.ndjson.zst"), false, None, Some(Version::V004), (true, Zstd)),
+            (Some("b.ndjson.zst"), false, None, Some(Version::V002), (false, Zstd)),
+            (Some("b.gz"), true, None, Some(Version::V003), (true, Gzip)),
+            (Some("b.gz"), false, Some(Plain), None, (true, Plain)),
+            (Some("b"), false, Some(Zstd), None, (true, Zstd)),
+            (None, false, None, None, (false, Plain)),
+            (None, true, Some(Gzip), None, (true, Gzip)),
+        ] {
+            let form = Destination::new(file.map(Path::new), seal, compression, version).form;
+            assert_eq!((form.sealed, form.compression), expected, "{file:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::{
 
 use backup_plugin::{
     export::{self, ExportSummary},
+    input::Compression,
     provenance::{Consistency, Provenance, Wanted},
     record::LogId,
     source::BackupView as _,
@@ -32,7 +33,7 @@ use super::{
     json, note,
     older::{For, Rewriter},
     print,
-    sink::{self, Sink},
+    sink::{self, Destination, Sink},
 };
 use crate::backup::offline::{OfflineBackup, PrivateCopy};
 
@@ -53,11 +54,15 @@ Examples:
   Back up for a Databend of 2023, which reads data version V002:
     databend-metactl export --data-version V002 backup.ndjson
 
-  To standard output, compressed on the way:
-    databend-metactl export | zstd > backup.ndjson.zst
+  Compressed:
+    databend-metactl export backup.ndjson.zst
+
+  To standard output, sealed and compressed on the way:
+    databend-metactl export --seal --compress zstd | ssh backups 'cat > backup.ndjson.zst'
 
 The file appears under its name only when it is whole and on disk; until then an older file of that name stays. It is \
-readable by its owner alone. A symbolic link is followed, and the file behind it is replaced.";
+readable by its owner alone. It is sealed: its last line proves that it is whole, and every command that reads it \
+checks that. A symbolic link is followed, and the file behind it is replaced.";
 
 /// Make a backup: of a running server, or of the folder of a stopped one
 #[derive(Debug, Args)]
@@ -84,9 +89,34 @@ pub(super) struct ExportArgs {
     consistency: HowConsistent,
     #[command(flatten)]
     wanted: For,
+    /// Seal standard output too, and a backup for an older version; other files always are. Without a seal nobody can
+    /// see that the end is missing
+    #[arg(long)]
+    seal: bool,
+    /// How to compress the backup; by default by the file's name, .zst or .gz, and not at all on standard output
+    #[arg(long, value_enum, value_name = "HOW")]
+    compress: Option<HowCompressed>,
     /// Accepted from old command lines, and ignored
     #[arg(long, hide = true)]
     id: Option<u64>,
+}
+
+/// What the operator types for [`Compression`].
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HowCompressed {
+    Zstd,
+    Gzip,
+    None,
+}
+
+impl From<HowCompressed> for Compression {
+    fn from(how: HowCompressed) -> Compression {
+        match how {
+            HowCompressed::Zstd => Compression::Zstd,
+            HowCompressed::Gzip => Compression::Gzip,
+            HowCompressed::None => Compression::None,
+        }
+    }
 }
 
 /// What the operator types for [`Wanted`].
@@ -137,10 +167,11 @@ async fn export(args: &ExportArgs, copy: Option<&PrivateCopy>, common: Common) -
     let began = Instant::now();
     let file = sink::path(args.db.as_ref(), args.file.as_ref());
     let file = file.as_deref();
+    let destination = Destination::new(file, args.seal, args.compress.map(Into::into), args.wanted.data_version);
     let work = async {
         match (&args.raft_dir, copy) {
-            (Some(raft_dir), Some(copy)) => from_folder(raft_dir, copy, file, args.wanted).await,
-            _ => from_server(args, common.timeout(), file).await,
+            (Some(raft_dir), Some(copy)) => from_folder(raft_dir, copy, destination, args.wanted).await,
+            _ => from_server(args, common.timeout(), destination).await,
         }
     };
     // Whichever way the work ends, what it has begun is removed when it is dropped. It never blocks this thread, except
@@ -179,8 +210,8 @@ async fn interrupted() -> CtlError {
 type Backup = (ExportSummary, Option<Provenance>);
 
 /// The sink is opened first: a destination that takes no backup is told of before the server works for it.
-async fn from_server(args: &ExportArgs, timeout: Duration, file: Option<&Path>) -> Result<Backup, CtlError> {
-    let mut sink = Sink::open(file)?;
+async fn from_server(args: &ExportArgs, timeout: Duration, to: Destination<'_>) -> Result<Backup, CtlError> {
+    let mut sink = Sink::open(to)?;
     let client = Client::connect(&args.server.grpc_api_address, timeout).await?;
     let mut chunks = client.export(args.chunk_size, args.consistency.into()).await?;
     if let Some(warning) = chunks.provenance().and_then(warning) {
@@ -193,16 +224,17 @@ async fn from_server(args: &ExportArgs, timeout: Duration, file: Option<&Path>) 
         sink = write(sink, lines, client.address()).await?;
     }
     let provenance = chunks.provenance().cloned();
-    Ok((publish(sink, client.address())?, provenance))
+    let summary = publish(sink, client.address(), provenance.as_ref())?;
+    Ok((summary, provenance))
 }
 
 async fn from_folder(
     raft_dir: &Path,
     copy: &PrivateCopy,
-    file: Option<&Path>,
+    to: Destination<'_>,
     wanted: For,
 ) -> Result<Backup, CtlError> {
-    let mut sink = Sink::open(file)?;
+    let mut sink = Sink::open(to)?;
     let from = raft_dir.display().to_string();
     let (dir, copy) = (raft_dir.to_owned(), copy.path().to_owned());
     let backup = blocking(move || OfflineBackup::open(&dir, &copy)).await??;
@@ -213,7 +245,7 @@ async fn from_folder(
         let lines = lines.map_err(|source| CtlError::ReadStore { path: raft_dir.to_owned(), source })?;
         sink = write(sink, lines, &from).await?;
     }
-    Ok((publish(sink, &from)?, Some(provenance)))
+    Ok((publish(sink, &from, Some(&provenance))?, Some(provenance)))
 }
 
 fn rewriter(wanted: For, applied: Option<LogId>, from: &str) -> Result<Option<Rewriter>, CtlError> {
@@ -227,12 +259,12 @@ async fn write(mut sink: Sink, lines: Lines, from: &str) -> Result<Sink, CtlErro
 }
 
 /// Gives a backup its name, if something can be restored from it.
-fn publish(mut sink: Sink, from: &str) -> Result<ExportSummary, CtlError> {
+fn publish(mut sink: Sink, from: &str, provenance: Option<&Provenance>) -> Result<ExportSummary, CtlError> {
     sink.end_lines().map_err(|error| error.of(from))?;
     match sink.summary() {
         ExportSummary { lines: 0, .. } => Err(CtlError::NothingSent { from: from.to_owned() }),
         summary if !restorable(summary) => Err(CtlError::NothingToRestore { from: from.to_owned() }),
-        _ => sink.finish(),
+        _ => sink.finish(provenance),
     }
 }
 
@@ -282,10 +314,21 @@ mod tests {
         };
         import::run(&args, Again::Import, false).unwrap();
         let copy = PrivateCopy::create().unwrap();
-        let (summary, provenance) = from_folder(&raft_dir, &copy, Some(&file), For::default()).await.unwrap();
+        let to = Destination::new(Some(&file), false, None, None);
+        let (summary, provenance) = from_folder(&raft_dir, &copy, to, For::default()).await.unwrap();
         let Provenance { origin, consistency, .. } = provenance.unwrap();
         assert_eq!((origin.tail, origin.last_applied, consistency), (0, summary.last_applied, Consistency::Offline));
-        assert_eq!(fs::read_to_string(&file).unwrap(), fs::read_to_string(fixture).unwrap());
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(bare(&text), fs::read_to_string(fixture).unwrap());
+        assert_eq!((summary.lines, summary.bytes), (text.lines().count() as u64, text.len() as u64));
+        assert!(text.lines().last().unwrap().contains(r#""consistency":"offline""#), "{text}");
+    }
+
+    /// A sealed file without its seal.
+    fn bare(text: &str) -> String {
+        let (text, seal) = text.trim_end().rsplit_once('\n').unwrap();
+        assert!(seal.starts_with(r#"["header",{"DataHeader":{"key":"seal","#), "{seal}");
+        text.replacen(r#","sealed":true"#, "", 1) + "\n"
     }
 
     #[tokio::test]
@@ -294,7 +337,8 @@ mod tests {
         let file = folder.path().join("b");
         fs::write(&file, "old").unwrap();
         let copy = PrivateCopy::create().unwrap();
-        assert!(from_folder(&folder.path().join("none"), &copy, Some(&file), For::default()).await.is_err());
+        let to = Destination::new(Some(&file), false, None, None);
+        assert!(from_folder(&folder.path().join("none"), &copy, to, For::default()).await.is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -312,9 +356,12 @@ mod tests {
             chunk_size: None,
             consistency,
             wanted: For::default(),
+            seal: false,
+            compress: None,
             id: None,
         };
-        let result = from_server(&args, Duration::from_millis(500), Some(&file)).await;
+        let to = Destination::new(Some(&file), false, None, None);
+        let result = from_server(&args, Duration::from_millis(500), to).await;
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file was left");
         (result, fs::read_to_string(&file).unwrap())
     }
@@ -332,8 +379,8 @@ mod tests {
             HowConsistent::Auto,
         )
         .await;
-        assert_eq!(result.unwrap().0.lines, 3);
-        assert_eq!(file, format!("{HEADER}\n[\"raft_log\",{{\"NodeId\":1}}]\n{long}\n"));
+        assert_eq!(result.unwrap().0.lines, 4);
+        assert_eq!(bare(&file), format!("{HEADER}\n[\"raft_log\",{{\"NodeId\":1}}]\n{long}\n"));
     }
 
     #[tokio::test]
@@ -341,8 +388,8 @@ mod tests {
         let mut server = FakeServer::exporting(Export::Unimplemented);
         server.export = chunks(&[&[HEADER, SEQUENCE]], None);
         let (result, file) = export_over_old(server, HowConsistent::Auto).await;
-        assert_eq!(result.unwrap().0.lines, 2);
-        assert_eq!(file, format!("{HEADER}\n{SEQUENCE}\n"));
+        assert_eq!(result.unwrap().0.lines, 3);
+        assert_eq!(bare(&file), format!("{HEADER}\n{SEQUENCE}\n"));
     }
 
     #[tokio::test]
@@ -389,7 +436,9 @@ mod tests {
             match (export_over_old(server, wanted).await, expected) {
                 ((Ok((_, found)), file), Ok(consistency)) => {
                     assert_eq!(found.map(|found| found.consistency), consistency);
-                    assert_eq!(file, format!("{HEADER}\n{SEQUENCE}\n"));
+                    assert_eq!(bare(&file), format!("{HEADER}\n{SEQUENCE}\n"));
+                    let sealed = consistency.map_or("unknown".to_owned(), |known| known.to_string());
+                    assert!(file.contains(&format!(r#","consistency":"{sealed}","#)), "{file}");
                 }
                 ((Err(error), file), Err(words)) => {
                     let error = chain(&error);
