@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     export::{BackupWriter, Form},
-    input::{Compression, Reader},
+    input::{Compression, InputError, Reader},
     provenance::{Origin, Provenance},
     record::LeaderId,
 };
@@ -46,13 +46,22 @@ fn sealed() -> Vec<u8> {
     written(&LINES, Compression::None, true)
 }
 
-/// Reads a whole file; gives its records and its seal.
+/// Reads a whole file, line by line and on all processors, which must agree; gives its records and its seal.
 fn read(file: &[u8]) -> Result<(u64, Option<Seal>), String> {
     let mut reader = Reader::open(file, "x").map_err(|error| error.to_string())?;
     let mut records = 0;
-    while reader.next_record().map_err(|error| error.to_string())?.is_some() {
-        records += 1;
-    }
+    let ended: Result<(), InputError> = loop {
+        match reader.next_record() {
+            Ok(Some(_)) => records += 1,
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    let at_once = Reader::open(file, "x").unwrap().for_each(|_, _, _| Ok::<(), InputError>(()));
+    let text = |ended: Result<(), InputError>| ended.map_err(|error| error.to_string());
+    let ended = text(ended);
+    assert_eq!(ended, text(at_once));
+    ended?;
     assert!(reader.next_record().unwrap().is_none(), "the end stays the end");
     Ok((records, reader.seal().cloned()))
 }
