@@ -87,7 +87,7 @@ fn apply(state: &mut State, log: &[LogEntry]) {
 fn file(log: &[LogEntry], state: Option<&State>) -> String {
     let last = log.last().map(|entry| entry.log_id);
     let hard_state = [
-        Record::Header(Header { version: "V004".to_owned() }),
+        Record::Header(Header { version: "V004".to_owned(), sealed: false }),
         Record::NodeId(Some(1)),
         Record::Vote(Some(Vote { leader_id: log_id(0).leader_id, committed: true })),
         Record::Committed(last),

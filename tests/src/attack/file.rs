@@ -51,7 +51,7 @@ impl Live {
     fn text(&self) -> String {
         let hard_state = self.hard_state.clone().expect("the same node");
         let start = [
-            Record::Header(Header { version: "V004".to_owned() }),
+            Record::Header(Header { version: "V004".to_owned(), sealed: false }),
             Record::NodeId(hard_state.node_id),
             Record::Vote(hard_state.vote),
             Record::Committed(hard_state.committed),

@@ -11,7 +11,7 @@ pub(super) fn attack(data: &[u8]) {
     // What ends at the first newline.
     let data = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let Ok(line) = std::str::from_utf8(data) else { return };
-    let _ = upgrade::version_of(line);
+    let _ = upgrade::head_of(line);
     for version in [Version::V0, Version::V001, Version::V003] {
         if let Ok(Decoded::Record(record)) = upgrade::decode(version, line) {
             round(&record);
