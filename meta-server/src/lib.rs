@@ -7,7 +7,7 @@ pub mod base;
 pub mod command;
 pub mod config;
 pub mod ctl;
-mod error_chain;
+pub mod error_chain;
 pub mod grpc;
 pub mod log;
 pub mod logging;

@@ -125,10 +125,13 @@ impl Running {
         self.recorder.acknowledged()
     }
 
-    /// Waits until `more` writes than now are acknowledged.
+    /// Waits until `more` writes than now are acknowledged, for as long as there are any: a slow machine takes its time.
     pub async fn writes(&self, more: usize) {
         let goal = self.acknowledged() + more;
-        wait::until_true("more acknowledged writes", || self.acknowledged() >= goal).await;
+        while self.acknowledged() < goal {
+            let before = self.acknowledged();
+            wait::until_true("another acknowledged write", || self.acknowledged() > before).await;
+        }
     }
 
     /// Stops the clients, reads every key through every member, and gives the history.

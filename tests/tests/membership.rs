@@ -58,7 +58,10 @@ async fn refused(settings: Settings, cluster: &Cluster, more: Vec<OsString>) -> 
 
 async fn leave(cluster: &Cluster, via: u64, more: Vec<OsString>) -> Ran {
     let mut line = args([&"--log-file-on", &"false", &"--wait-leader-timeout", &"20000"]);
-    line.extend(args([&"--leave-via", &cluster.member(via).raft_address()]));
+    // A proxy lets no others in than the members.
+    let Settings { raft_listen_host, raft_advertise_host, raft_port, .. } = &cluster.member(via).settings;
+    let host = raft_listen_host.as_ref().unwrap_or(raft_advertise_host);
+    line.extend(args([&"--leave-via", &format!("{host}:{raft_port}")]));
     line.extend(more);
     tool::run(&binaries::server(), &line).await
 }
@@ -118,6 +121,9 @@ async fn members_leave_down_to_the_last_voter() {
     assert!(!nowhere.exists());
     wait_for(&cluster, &[1, 2, 3], &[]).await;
     wait_for_log(&cluster, 4, "it was removed").await;
+    let (kind, removed) = ("linearizable", cluster.member(4).grpc_address());
+    let said = metactl([&"export", &"--consistency", &kind, &"--grpc-api-address", &removed]).await.expect(1).stderr;
+    assert!(said.contains("node 4 was removed from the cluster") && said.contains("--consistency local"), "{said}");
     let nodes = cluster.server(1).admin("/v1/cluster/nodes").await;
     assert_eq!(nodes.as_array().map(Vec::len), Some(3), "{nodes}");
 
@@ -163,9 +169,11 @@ async fn a_node_without_its_memory_is_refused_until_it_joins_anew() {
     // Joined anew under the old id, twice: the second time, those that refused it know it from the first.
     for value in [b"3", b"4"] {
         fs::remove_dir_all(cluster.member(3).raft_dir()).unwrap();
+        let joined = |cluster: &Cluster| cluster.log(3).matches("this node has joined the cluster").count();
+        let before = joined(&cluster);
         let flags = join(&cluster, &[1, 2]);
         cluster.start_with(3, flags).await;
-        wait_for_log(&cluster, 3, "this node has joined the cluster").await;
+        wait::until_true("node 3 to join once more", || joined(&cluster) > before).await;
         wait_for(&cluster, &[1, 2, 3], &[]).await;
         cluster.client(3).await.put("k", value).await.unwrap();
         // Only with its vote is there a leader.
@@ -220,18 +228,63 @@ async fn a_join_that_nobody_answers_ends_and_says_who_was_asked() {
     assert_eq!(server.stop(Signal::TERM).await.0, Some(0));
 }
 
-/// A second node that has entries of the cluster and was not told that it is a member, killed.
-async fn half_joined() -> Cluster {
-    let mut cluster = begun(Layout::voters(2).proxied()).await;
-    cluster.proxy().set(2, 1, Link::Delayed(Duration::from_millis(700)));
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_leaves_its_own_cluster_by_its_folder_and_no_other_one() {
+    let cluster = Cluster::formed(Layout::voters(2)).await;
+    let mut other = begun(Layout::with_ids([2])).await;
+    other.stop(2).await;
+    let folder_of_another = || args([&"--raft-dir", &other.member(2).raft_dir()]);
+    for _ in 0..2 {
+        let said = leave(&cluster, 1, folder_of_another()).await.expect(1).stderr;
+        assert!(said.contains("node 2 stays a member") && said.contains("belongs to cluster"), "{said}");
+    }
+    wait_for(&cluster, &[1, 2], &[]).await;
+    let mut cluster = cluster;
+    cluster.stop(2).await;
+    cluster.start(2).await;
+    cluster.wait_until_complete().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_node_does_not_come_back_by_a_join_that_was_left_unfinished() {
+    // Of three, so that two can remove the last one, whatever it has become.
+    let mut cluster = half_joined(3).await;
+    let leader = cluster.wait_for_leader().await;
+    let said = leave(&cluster, leader, args([&"--leave-id", &"3"])).await.expect(0).stdout;
+    assert!(said.contains("removed node 3"), "{said}");
+    wait_for(&cluster, &[1, 2], &[]).await;
+    for (n, flags) in [join(&cluster, &[1, 2]), Vec::new()].into_iter().enumerate() {
+        cluster.start_with(3, flags).await;
+        assert_eq!(cluster.ended(3).await, Some(1), "{}", cluster.log(3));
+        assert!(cluster.log(3).matches("error: cannot join the cluster").count() > n, "{}", cluster.log(3));
+        assert!(cluster.log(3).matches("it was removed").count() > n, "{}", cluster.log(3));
+    }
+    wait_for(&cluster, &[1, 2], &[]).await;
+    // Emptied, it is another node.
+    fs::remove_dir_all(cluster.member(3).raft_dir()).unwrap();
     let flags = join(&cluster, &[1]);
-    cluster.start_with(2, flags).await;
-    wait::until("node 2 to have entries", async || {
-        cluster.status(2).await.ok().filter(|status| status.last_log_index > 0)
+    cluster.start_with(3, flags).await;
+    wait_for(&cluster, &[1, 2, 3], &[]).await;
+}
+
+/// A node, the last one, that has entries of the cluster and was not told that it is a member, killed.
+async fn half_joined(nodes: u64) -> Cluster {
+    let mut cluster = begun(Layout::voters(nodes).proxied().heartbeat_ms(500)).await;
+    for id in 2..nodes {
+        let flags = join(&cluster, &[1]);
+        cluster.start_with(id, flags).await;
+    }
+    wait_for(&cluster, &(1..nodes).collect::<Vec<_>>(), &[]).await;
+    (1..nodes).for_each(|id| cluster.proxy().set(nodes, id, Link::Delayed(Duration::from_millis(700))));
+    let flags = join(&cluster, &[1]);
+    cluster.start_with(nodes, flags).await;
+    wait::until("the last node to have entries", async || {
+        cluster.status(nodes).await.ok().filter(|status| status.last_log_index > 0)
     })
     .await;
-    cluster.kill(2).await;
-    assert!(!cluster.log(2).contains("this node has joined"), "it was to be killed before:\n{}", cluster.log(2));
+    cluster.kill(nodes).await;
+    let said = cluster.log(nodes);
+    assert!(!said.contains("this node has joined"), "it was to be killed before:\n{said}");
     cluster.proxy().heal();
     cluster
 }
@@ -239,7 +292,7 @@ async fn half_joined() -> Cluster {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_join_that_was_killed_goes_on_after_a_restart_with_the_flag_and_without() {
     for flag in [true, false] {
-        let mut cluster = half_joined().await;
+        let mut cluster = half_joined(2).await;
         let flags = if flag { join(&cluster, &[1]) } else { Vec::new() };
         cluster.start_with(2, flags).await;
         wait_for_log(&cluster, 2, "this node has joined the cluster").await;

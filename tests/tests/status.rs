@@ -129,3 +129,17 @@ async fn the_admin_api_has_the_fields_of_the_real_one() {
     }
     assert_eq!(server.admin("/v1/cluster/nodes").await, json!([node]));
 }
+
+#[tokio::test]
+async fn the_tool_says_which_port_it_was_given() {
+    let temp = tempfile::tempdir().unwrap();
+    let (server, raft_port) = server(&temp).await;
+    for (address, found) in [
+        (server.admin_address().to_owned(), "the admin API of a databend-meta server (its admin_api_address)"),
+        (format!("127.0.0.1:{raft_port}"), "is it the port that members talk to each other on (raft_api_port)?"),
+    ] {
+        let said = metactl([&"status", &"--grpc-api-address", &address]).await.expect(1).stderr;
+        assert!(said.contains(&format!("{address} is not the gRPC address")) && said.contains(found), "{said}");
+        assert!(said.contains("grpc_api_address, port 9191 by default"), "{said}");
+    }
+}

@@ -18,6 +18,7 @@ use meta_server::{
         CtlError,
         import::{self, Again, ImportArgs, ImportHow},
     },
+    error_chain::chain,
     logging,
     node::{
         Left,
@@ -74,7 +75,7 @@ fn command() -> clap::Command {
 
 fn report(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
-    tell(&mut io::stderr(), &format!("error: {error:#}"));
+    tell(&mut io::stderr(), &format!("error: {}", chain(error.as_ref())));
     error.downcast_ref::<CtlError>().map_or(ExitCode::FAILURE, CtlError::exit_code)
 }
 
@@ -147,6 +148,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => None,
         fatal = server.node().failed() => Some(anyhow!("the node failed and has stopped: {fatal}")),
         error = server.node().join_failed() => Some(anyhow::Error::new(error)),
+        fork = server.node().forked() => Some(anyhow::Error::new(fork)),
     };
     match failure {
         None => {
@@ -155,7 +157,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
             Ok(())
         }
         Some(failure) => {
-            tracing::error!(error = format!("{failure:#}"), "stopping");
+            tracing::error!(error = chain(failure.as_ref()), "stopping");
             server.shutdown().await;
             Err(failure)
         }

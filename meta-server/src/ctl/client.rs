@@ -21,6 +21,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
+use super::wrong_port::{self, Found};
 use crate::{apply::Change, grpc::convert::record_from_pb};
 
 /// What one message may hold: the longest line that is written, and room for a server whose chunks are not bounded in bytes.
@@ -49,6 +50,10 @@ pub enum ClientError {
     Address { address: String, source: Box<dyn Error + Send + Sync> },
     #[error("cannot connect to {address} (is databend-meta running, and is this its grpc_api_address?)")]
     Connect { address: String, source: tonic::transport::Error },
+    #[error(
+        "{address} is not the gRPC address of a databend-meta server: {found}; the tool needs its grpc_api_address, port 9191 by default"
+    )]
+    WrongPort { address: String, found: Found },
     #[error("{address} did not answer {call} within {} s; --timeout allows for more", timeout.as_secs())]
     Silent { address: String, call: &'static str, timeout: Duration },
     #[error("{call} at {address} failed: {} ({:?})", status.message(), status.code())]
@@ -91,6 +96,7 @@ impl ClientError {
             }
             Self::Address { .. }
             | Self::Connect { .. }
+            | Self::WrongPort { .. }
             | Self::Refused { .. }
             | Self::NoConsistency { .. }
             | Self::NotLinearizable { .. }
@@ -124,8 +130,25 @@ impl Client {
             .map_err(|source| ClientError::Connect { address: address.to_owned(), source })?;
         let rpc = MetaServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
         let mut client = Client { address: address.to_owned(), timeout, rpc, token: MetadataValue::from_bytes(b"") };
-        client.token = client.log_in().await?;
+        client.token = match client.log_in().await {
+            Ok(token) => token,
+            Err(error) => return Err(client.explain(error).await),
+        };
         Ok(client)
+    }
+
+    /// Why logging in failed, where something else listens at the address.
+    async fn explain(&self, error: ClientError) -> ClientError {
+        let ClientError::Failed { status, .. } = &error else { return error };
+        // A status that the connection made up has a source. Where the server made it up, it does not know the call.
+        let speaks_grpc = status.source().is_none() && status.code() == Code::Unimplemented;
+        if !speaks_grpc && status.source().is_none() {
+            return error;
+        }
+        match wrong_port::look(&self.address, speaks_grpc).await {
+            Some(found) => ClientError::WrongPort { address: self.address.clone(), found },
+            None => error,
+        }
     }
 
     async fn log_in(&self) -> Result<MetadataValue<Binary>, ClientError> {

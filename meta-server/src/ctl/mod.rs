@@ -24,6 +24,7 @@ mod status;
 mod trigger_snapshot;
 mod upsert;
 mod watch;
+mod wrong_port;
 
 #[cfg(test)]
 mod testing;

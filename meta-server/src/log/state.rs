@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::raft::{
     convert,
+    start::Start,
     types::{LogId, Vote, log_id, record_log_id},
 };
 
@@ -44,6 +45,12 @@ pub struct RaftState {
     pub incarnation: Option<u64>,
     /// The incarnation on record for each peer that was answered.
     pub peer_incarnations: BTreeMap<u64, u64>,
+    /// The last start of this store.
+    pub start: Option<Start>,
+    /// The last start of each peer that was answered.
+    pub peer_starts: BTreeMap<u64, Start>,
+    /// How far each peer is known to hold what is committed, a moment old.
+    pub peer_holds: BTreeMap<u64, record::LogId>,
     /// The folder of the live base.
     pub live_base: Option<String>,
     /// This node was told that it has forgotten what it acknowledged: nothing it says may count any more.
@@ -65,6 +72,9 @@ struct Stored {
     cluster_id: Option<String>,
     incarnation: Option<u64>,
     peer_incarnations: BTreeMap<u64, u64>,
+    start: Option<Start>,
+    peer_starts: BTreeMap<u64, Start>,
+    peer_holds: BTreeMap<u64, record::LogId>,
     live_base: Option<String>,
     reborn: bool,
     elect_on_open: bool,
@@ -81,6 +91,9 @@ impl From<RaftState> for Stored {
             cluster_id: state.cluster_id,
             incarnation: state.incarnation,
             peer_incarnations: state.peer_incarnations,
+            start: state.start,
+            peer_starts: state.peer_starts,
+            peer_holds: state.peer_holds,
             live_base: state.live_base,
             reborn: state.reborn,
             elect_on_open: state.elect_on_open,
@@ -99,6 +112,9 @@ impl From<Stored> for RaftState {
             cluster_id: stored.cluster_id,
             incarnation: stored.incarnation,
             peer_incarnations: stored.peer_incarnations,
+            start: stored.start,
+            peer_starts: stored.peer_starts,
+            peer_holds: stored.peer_holds,
             live_base: stored.live_base,
             reborn: stored.reborn,
             elect_on_open: stored.elect_on_open,

@@ -17,6 +17,8 @@ pub struct Observed {
     pub state: StateCounts,
     /// Messages of other nodes that were refused, by [`Refusal::kind`].
     pub refused: BTreeMap<&'static str, u64>,
+    /// The last committed index that each member is known to hold.
+    pub held: BTreeMap<u64, u64>,
 }
 
 /// The metrics of one node.
@@ -25,7 +27,7 @@ pub fn text(metrics: &Metrics, observed: &Observed) -> String {
     server(registry.sub_registry_with_prefix("metasrv_server"), metrics, observed);
     network(registry.sub_registry_with_prefix("metasrv_meta_network"), metrics);
     raft_storage(registry.sub_registry_with_prefix("metasrv_raft_storage"), &observed.state);
-    refusals(registry.sub_registry_with_prefix("metasrv_raft"), &observed.refused);
+    members(registry.sub_registry_with_prefix("metasrv_raft"), observed);
     backup(registry.sub_registry_with_prefix("backup"), metrics);
     let mut text = String::new();
     // Writing to a string does not fail.
@@ -93,13 +95,18 @@ fn raft_storage(registry: &mut Registry, state: &StateCounts) {
     counters(registry, [written]);
 }
 
-fn refusals(registry: &mut Registry, refused: &BTreeMap<&'static str, u64>) {
+fn members(registry: &mut Registry, Observed { refused, held, .. }: &Observed) {
     let refusals = Family::<[(&str, &str); 1], Counter>::default();
     for reason in Refusal::KINDS {
         let count = refused.get(reason).copied().unwrap_or_default();
         refusals.get_or_create(&[("reason", reason)]).inc_by(count);
     }
     registry.register("refused", "Messages of other nodes that were refused", refusals);
+    let held_by = Family::<[(&str, String); 1], Gauge<u64, AtomicU64>>::default();
+    for (member, index) in held {
+        held_by.get_or_create(&[("member", member.to_string())]).set(*index);
+    }
+    registry.register("member_held", "The last committed index that a member is known to hold", held_by);
 }
 
 fn backup(registry: &mut Registry, metrics: &Metrics) {
@@ -189,7 +196,7 @@ mod tests {
         };
         let state =
             StateCounts { base_bytes: 11, base_expiring: 12, building: 1, written: 13, receiving: 1, watchers: 2 };
-        Observed { status, state, refused: [("stranger", 2)].into() }
+        Observed { status, state, refused: [("stranger", 2)].into(), held: [(3, 8)].into() }
     }
 
     fn metrics() -> Arc<Metrics> {
@@ -254,6 +261,7 @@ mod tests {
             "metasrv_raft_storage_snapshot_written_entries_total 13",
             "metasrv_raft_refused_total{reason=\"stranger\"} 2",
             "metasrv_raft_refused_total{reason=\"other_cluster\"} 0",
+            "metasrv_raft_member_held{member=\"3\"} 8",
             "backup_exports_in_flight 1",
             "backup_export_bytes_total 2000",
             "backup_export_records_total 10",

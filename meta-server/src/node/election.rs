@@ -7,13 +7,13 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use meta_proto::raft as pb;
 use openraft::{ServerState, errors::Fatal};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::MetaNode;
-use crate::raft::{network::Lane, types::TypeConfig};
+use crate::raft::{network::Lane, types::TypeConfig, wire};
 
 /// How long a node that needs no other vote may take to lead before it serves without.
 const SOLE_VOTER_LEADS_WITHIN: Duration = Duration::from_secs(5);
@@ -49,10 +49,14 @@ impl MetaNode {
             if let Err(error) = led {
                 tracing::warn!(%error, "this node is the only voter and does not lead yet");
             }
-        } else if voters.contains(&self.id) && !self.was_led_since_import() {
-            let leading = begin(Arc::downgrade(self), voters);
+        } else if voters.contains(&self.id) {
             let stopping = self.stopping.clone();
-            self.tasks.spawn(stopping.run_until_cancelled_owned(leading));
+            let node = Arc::downgrade(self);
+            if self.was_led_since_import() {
+                self.tasks.spawn(stopping.run_until_cancelled_owned(greet(node, voters)));
+            } else {
+                self.tasks.spawn(stopping.run_until_cancelled_owned(begin(node, voters)));
+            }
         }
         Ok(())
     }
@@ -92,7 +96,8 @@ impl MetaNode {
     /// Makes this node and `peer` known to each other; returns who leads, as far as `peer` knows.
     async fn introduce_to(&self, peer: u64) -> Option<Option<u64>> {
         let mut client = self.channels.client(peer, Lane::Call).ok()?;
-        let request = pb::IntroduceRequest { caller: Some(self.guard.caller(peer)) };
+        let last_log_id = self.store.log.last_log_id().map(wire::log_id_to_pb);
+        let request = pb::IntroduceRequest { caller: Some(self.guard.caller(peer)), last_log_id };
         let reply = timeout(ANSWER_WITHIN, client.introduce(request)).await.ok()?;
         let reply = self.guard.hear(peer, reply).await.ok()?.into_inner();
         self.guard.accept(peer, reply.responder.as_ref()).await.ok()?;
@@ -125,6 +130,27 @@ async fn begin(node: Weak<MetaNode>, voters: BTreeSet<u64>) {
         }
         drop(node);
         sleep(if first { ASK_AGAIN_AFTER } else { SAY_HELLO_AFTER }).await;
+    }
+}
+
+/// Shows itself to the others, until each of them or a leader has seen it: one that was put back to an older copy is to hear so
+/// before its vote counts.
+async fn greet(node: Weak<MetaNode>, mut voters: BTreeSet<u64>) {
+    loop {
+        let Some(node) = node.upgrade() else { return };
+        voters.remove(&node.id);
+        let greetings = voters.iter().map(|id| async { (*id, node.introduce_to(*id).await.is_some()) });
+        for (id, seen) in join_all(greetings).await {
+            if seen {
+                voters.remove(&id);
+            }
+        }
+        let led = node.leadership().leader.is_some_and(|leader| leader != node.id);
+        if voters.is_empty() || led || node.guard.is_forgetful() {
+            return;
+        }
+        drop(node);
+        sleep(SAY_HELLO_AFTER).await;
     }
 }
 

@@ -29,6 +29,13 @@ pub enum NodeError {
     #[error("node {leader}, which was asked to do it, does not talk to this node: {reason}")]
     Unwelcome { leader: u64, reason: String },
 
+    /// Nothing was done, nor will be here.
+    #[error(
+        "node {0} was removed from the cluster, and hears nothing of it any more: ask a member (metactl status at one of them \
+         names all)"
+    )]
+    Removed(u64),
+
     /// The command is refused for what it asks; nothing was done.
     #[error("the request is refused: {0}")]
     Refused(#[from] LimitError),
@@ -89,7 +96,7 @@ impl From<NodeError> for Status {
                 }
                 status
             }
-            NodeError::Stopped(_) | NodeError::Unwelcome { .. } => Status::unavailable(message),
+            NodeError::Stopped(_) | NodeError::Unwelcome { .. } | NodeError::Removed(_) => Status::unavailable(message),
             NodeError::Refused(_) | NodeError::RefusedByLeader(_) => Status::invalid_argument(message),
             NodeError::ReplyTooLarge => Status::out_of_range(message),
             NodeError::OutcomeUnknown(_) => Status::unknown(message),

@@ -95,6 +95,18 @@ impl MetaNode {
 
     /// Tries until a leader has done it, at most until [`ANSWER_LIMIT`].
     pub(super) async fn by_leader<A: Ask>(&self, ask: &A) -> Result<Answer<A::Value>, NodeError> {
+        self.try_by_leader(ask).await.map_err(|error| match error {
+            // No leader is to blame.
+            NodeError::NotLeader(_) | NodeError::LeaderNotReached { .. } | NodeError::Unwelcome { .. }
+                if self.is_removed() =>
+            {
+                NodeError::Removed(self.id)
+            }
+            error => error,
+        })
+    }
+
+    async fn try_by_leader<A: Ask>(&self, ask: &A) -> Result<Answer<A::Value>, NodeError> {
         let deadline = Instant::now() + ANSWER_LIMIT;
         let mut hint: Option<u64> = None;
         let mut failed = None;

@@ -1,8 +1,13 @@
 //! Who a starting node is: the one in its store, a new cluster of its own, or one that joins. A store never changes hands once
-//! another node may know whose it is. Knows nothing of Raft.
+//! another node may know whose it is, and counts its starts before anybody hears of them. Knows nothing of Raft.
 
 use super::StartError;
-use crate::{config::RaftConfig, log::Role, raft::guard::random_cluster_id, store::Store};
+use crate::{
+    config::RaftConfig,
+    log::Role,
+    raft::{guard::random_cluster_id, start::Start},
+    store::Store,
+};
 
 /// How a node begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,10 +72,9 @@ pub(super) async fn identify(store: &Store, config: &RaftConfig) -> Result<(u64,
             changed.joining = Some(role);
         }
     }
-    if changed != state {
-        let write = move |state: &mut _| *state = changed;
-        store.log.update_state(write).await.map_err(|source| StartError::Write { raft_dir: raft_dir(), source })?;
-    }
+    changed.start = Some(Start::after(state.start));
+    let write = move |state: &mut _| *state = changed;
+    store.log.update_state(write).await.map_err(|source| StartError::Write { raft_dir: raft_dir(), source })?;
     Ok((id, beginning))
 }
 

@@ -86,7 +86,7 @@ impl Joining {
                     drop(node);
                     sleep(GO_ON_AFTER).await;
                 }
-                Err(InVain::Refused { address, reason }) => return Err(JoinError::Refused { address, reason }),
+                Err(InVain::Refused { address, reason, .. }) => return Err(JoinError::Refused { address, reason }),
                 Err(InVain::Nobody(answers)) => {
                     self.last = None;
                     // A member serves on: the others may need its vote to have a leader at all.

@@ -60,7 +60,7 @@ pub async fn leave(via: &[Endpoint], leaver: &Leaver, within: Duration) -> Resul
     loop {
         match seek::seek(via.iter().map(ToString::to_string), |address| ask(address, leaver.clone())).await {
             Ok((_, left)) => return Ok(left),
-            Err(InVain::Refused { address, reason }) => return Err(LeaveError::Refused { id, address, reason }),
+            Err(InVain::Refused { address, reason, .. }) => return Err(LeaveError::Refused { id, address, reason }),
             Err(InVain::Nobody(answers)) if Instant::now() >= end => {
                 return Err(LeaveError::NoAnswer { id, within, answers });
             }

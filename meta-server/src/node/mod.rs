@@ -4,6 +4,7 @@
 mod admission;
 mod election;
 mod error;
+mod fork;
 mod forward;
 mod handover;
 mod identity;
@@ -21,7 +22,15 @@ mod start;
 mod status;
 mod upkeep;
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use backup_plugin::{clock::now_ms, record::Node};
 use openraft::{async_runtime::WatchReceiver, errors::Fatal};
@@ -32,9 +41,11 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::seek::NOT_A_MEMBER;
 pub use self::{
     admission::{Applicant, MembershipRefusal},
     error::{JoinError, LEADER_METADATA, NodeError, StartError},
+    fork::Fork,
     forward::Answer,
     leadership::Leadership,
     membership::{Joined, Left, MembershipError},
@@ -83,6 +94,10 @@ pub struct MetaNode {
     /// Why joining a cluster has failed for good.
     join_failure: watch::Sender<Option<Arc<JoinError>>>,
     metrics: Arc<Metrics>,
+    /// A member said that this node was removed.
+    removed: AtomicBool,
+    /// That the cluster has lost what is committed here.
+    fork: watch::Sender<Option<Fork>>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
@@ -163,8 +178,18 @@ impl MetaNode {
     pub async fn metrics_text(&self) -> io::Result<String> {
         let state = self.store.state.clone();
         let state = spawn_blocking(move || state.counts()).await.map_err(io::Error::other).flatten()?;
-        let observed = Observed { status: self.status(), state, refused: self.guard.refused() };
+        let observed =
+            Observed { status: self.status(), state, refused: self.guard.refused(), held: self.guard.held() };
         Ok(metrics::text(&self.metrics, &observed))
+    }
+
+    /// Whether this node is no member of its cluster any more, as far as it knows.
+    pub fn is_removed(&self) -> bool {
+        let unnamed = || {
+            let membership = self.view().last_membership().membership.nodes.clone();
+            !membership.is_empty() && !membership.contains_key(&self.id) && self.store.log.state().joining.is_none()
+        };
+        self.removed.load(Ordering::Acquire) || unnamed()
     }
 
     /// Raft itself: for what other members ask of it.

@@ -2,7 +2,7 @@
 //! the leader where another one does, and of every member that is known where none is, since a leader that has old addresses can
 //! not reach this node. Knows nothing of what the addresses are for.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use backup_plugin::record::Node;
 use meta_proto::raft as pb;
@@ -30,14 +30,14 @@ pub(super) struct Registration {
     known: bool,
     led: Instant,
     next: Instant,
-    /// It was told that it is no member any more.
-    removed: bool,
+    /// It was told why not.
+    refused: bool,
 }
 
 impl Registration {
     pub(super) fn new(own: Node) -> Self {
         let now = Instant::now();
-        Self { own, known: false, led: now, next: now, removed: false }
+        Self { own, known: false, led: now, next: now, refused: false }
     }
 
     /// Looks whether the cluster knows, and tells it otherwise.
@@ -106,8 +106,9 @@ impl Registration {
         };
         match seek::seek(addresses, |address| tell(address, request.clone())).await {
             Ok((member, ())) => tracing::info!(member, node = ?self.own, "registered the addresses of this node"),
-            Err(InVain::Refused { reason, .. }) if !self.removed => {
-                self.removed = true;
+            Err(InVain::Refused { reason, removed, .. }) if !self.refused => {
+                self.refused = true;
+                node.removed.store(removed, Ordering::Release);
                 tracing::error!("the cluster does not know this node: {reason}");
             }
             Err(InVain::Refused { .. }) => {}

@@ -17,12 +17,18 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How often one round follows a member to the one that leads: between two of them, it may have changed again.
 const HINTS: usize = 5;
 
+/// In the details of a refusal: the caller is no member any more.
+pub(crate) const NOT_A_MEMBER: &[u8] = b"not a member";
+
 /// What one member said.
 pub(super) enum Said<T> {
     Answer(T),
     NotLeader(pb::NotLeader),
-    /// And another one would say the same.
-    Refused(String),
+    /// And another one would say the same. `removed`: since the caller is no member any more.
+    Refused {
+        reason: String,
+        removed: bool,
+    },
     /// Whether anything was done is not known.
     Failed(String),
 }
@@ -30,7 +36,7 @@ pub(super) enum Said<T> {
 /// Why a round was in vain.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum InVain {
-    Refused { address: String, reason: String },
+    Refused { address: String, reason: String, removed: bool },
     Nobody(Answers),
 }
 
@@ -64,7 +70,7 @@ where
     while let Some(address) = left.pop_front() {
         let said = match ask(address.clone()).await {
             Said::Answer(answer) => return Ok((address, answer)),
-            Said::Refused(reason) => return Err(InVain::Refused { address, reason }),
+            Said::Refused { reason, removed } => return Err(InVain::Refused { address, reason, removed }),
             Said::NotLeader(not_leader) => {
                 if let Some(hint) = not_leader.endpoint.filter(|hint| *hint != address)
                     && hints < HINTS
@@ -91,7 +97,8 @@ where
     match tokio::time::timeout(ANSWER_WITHIN, call(client)).await {
         Ok(Ok(reply)) => Ok(reply.into_inner()),
         Ok(Err(status)) if matches!(status.code(), Code::FailedPrecondition | Code::InvalidArgument) => {
-            Err(Said::Refused(status.message().to_owned()))
+            let removed = status.details() == NOT_A_MEMBER;
+            Err(Said::Refused { reason: status.message().to_owned(), removed })
         }
         Ok(Err(status)) => Err(Said::Failed(reason(&status))),
         Err(_) => Err(Said::Failed(format!("no answer within {} s", ANSWER_WITHIN.as_secs()))),
@@ -154,11 +161,11 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_ends_the_round_and_silence_does_not() {
         let (result, asked) = round(|address| match address {
-            "b:1" => Said::Refused("no".into()),
+            "b:1" => Said::Refused { reason: "no".into(), removed: false },
             _ => Said::Failed("is down".into()),
         })
         .await;
-        assert_eq!(result, Err(InVain::Refused { address: "b:1".into(), reason: "no".into() }));
+        assert_eq!(result, Err(InVain::Refused { address: "b:1".into(), reason: "no".into(), removed: false }));
         assert_eq!(asked, ["a:1", "b:1"]);
     }
 

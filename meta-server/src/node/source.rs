@@ -46,11 +46,16 @@ impl BackupSource for NodeSource {
         while Instant::now() < end {
             match timeout_at(end, self.node.linearizable_view()).await {
                 Ok(Ok(_)) => return Ok(()),
-                Ok(Err(error @ NodeError::Stopped(_))) => return Err(io::Error::other(error)),
+                Ok(Err(error @ (NodeError::Stopped(_) | NodeError::Removed(_)))) => {
+                    return Err(io::Error::other(error));
+                }
                 Ok(Err(error)) => why_not = Some(error),
                 Err(_) => break,
             }
             sleep(ASK_AGAIN).await;
+        }
+        if self.node.is_removed() {
+            return Err(io::Error::other(NodeError::Removed(self.node.id)));
         }
         Err(why_not.map_or_else(|| self.silence(), io::Error::other))
     }

@@ -1,6 +1,10 @@
 //! Starting a node: who it is, and a Raft on its store. Knows nothing of what runs afterwards; that is `upkeep`.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use backup_plugin::record::{Endpoint, Node};
 use openraft::SnapshotPolicy;
@@ -66,6 +70,8 @@ impl MetaNode {
             membership_turn: Mutex::default(),
             join_failure: watch::Sender::default(),
             metrics: Arc::default(),
+            removed: AtomicBool::new(false),
+            fork: watch::Sender::default(),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
         });

@@ -25,6 +25,9 @@ use crate::raft::types::{LogId, record_log_id};
 /// How often the node looks after itself. Short, since between two looks the overlay grows as fast as clients write.
 const PERIOD: Duration = Duration::from_millis(250);
 
+/// How late it may be on disk what members are known to hold.
+const WRITE_HELD_AFTER: Duration = Duration::from_secs(1);
+
 /// How long a compaction that failed is left alone: longer each time, from the first to the second of these.
 const COMPACT_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
@@ -41,6 +44,7 @@ pub(super) struct Upkeep {
     /// Since when this node leads.
     leads_since: Option<Instant>,
     compactions: Backoff,
+    held_written: Instant,
 }
 
 impl Upkeep {
@@ -55,6 +59,7 @@ impl Upkeep {
             since_base: SinceBase::at_start(node),
             leads_since: None,
             compactions: Backoff::default(),
+            held_written: Instant::now(),
         };
         let stopping = node.stopping.clone();
         node.tasks.spawn(stopping.run_until_cancelled_owned(upkeep.run()));
@@ -75,6 +80,7 @@ impl Upkeep {
             self.registration.keep(&node).await;
             forget_removed(&node).await;
             forget_first_election(&node).await;
+            self.write_held(&node).await;
             let log_bytes = self.since_base.log_bytes(&node);
             if node.store.state.compaction_due(log_bytes) && self.compactions.due(Instant::now()) {
                 self.compact(&node).await;
@@ -85,6 +91,17 @@ impl Upkeep {
             if let Some(upto) = self.purgeable(&node).await {
                 trigger(node.raft.trigger().purge_log(upto).await);
             }
+        }
+    }
+
+    /// What members hold is told with every heartbeat; that it is on disk a moment late costs little, and a write each time would.
+    async fn write_held(&mut self, node: &MetaNode) {
+        if self.held_written.elapsed() < WRITE_HELD_AFTER {
+            return;
+        }
+        self.held_written = Instant::now();
+        if let Err(error) = node.guard.write_held().await {
+            tracing::error!(%error, "cannot write to the log what members hold");
         }
     }
 

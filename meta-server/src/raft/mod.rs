@@ -5,6 +5,7 @@ pub mod guard;
 pub mod log_store;
 pub mod network;
 pub mod snapshot;
+pub mod start;
 pub mod state_machine;
 #[cfg(test)]
 mod suite;

@@ -9,6 +9,7 @@ use tonic::Status;
 
 use super::{
     convert,
+    guard::Held,
     types::{self, Entry, EntryPayload, LeaderId, LogId, TypeConfig, Vote, record_log_id},
 };
 use crate::command::LogCommand;
@@ -159,7 +160,19 @@ pub fn append_to_pb(request: &AppendEntriesRequest, caller: pb::Caller) -> io::R
         committed: request.leader_commit.map(log_id_to_pb),
         entries: request.entries.iter().map(entry_to_pb).collect::<io::Result<_>>()?,
         incarnations: Default::default(),
+        starts: Default::default(),
+        held: Vec::new(),
     })
+}
+
+pub fn held_to_pb(held: Held) -> pb::Held {
+    let Held { peer, incarnation, log_id } = held;
+    pb::Held { node_id: peer, incarnation, log_id: Some(log_id_to_pb(log_id)) }
+}
+
+pub fn held(held: pb::Held) -> Result<Held, Malformed> {
+    let pb::Held { node_id, incarnation, log_id: id } = held;
+    Ok(Held { peer: node_id, incarnation, log_id: log_id(required(id, "held.log_id")?, "held.log_id")? })
 }
 
 pub fn append(request: pb::AppendRequest) -> Result<AppendEntriesRequest, Malformed> {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use meta_proto::raft as pb;
 use openraft::async_runtime::WatchReceiver;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::calls;
 use crate::{
     log::Role,
-    node::{Applicant, Joined, Left, MembershipError, MetaNode},
+    node::{Applicant, Joined, Left, MembershipError, MembershipRefusal, MetaNode, NOT_A_MEMBER},
     raft::wire,
 };
 
@@ -26,7 +26,7 @@ pub async fn join(node: &Arc<MetaNode>, request: pb::JoinRequest) -> Result<pb::
             None => NotLeader(not_leader(node)),
         }
     } else {
-        node.guard().check_applicant(id, &caller.cluster_id)?;
+        node.guard().check_applicant(&caller)?;
         let role = if request.learner { Role::Learner } else { Role::Voter };
         let applicant = Applicant {
             id,
@@ -53,7 +53,7 @@ pub async fn join(node: &Arc<MetaNode>, request: pb::JoinRequest) -> Result<pb::
 pub async fn leave(node: &Arc<MetaNode>, request: pb::LeaveRequest) -> Result<pb::LeaveReply, Status> {
     use pb::leave_reply::Result::{Done, NotLeader, Unknown};
     if !request.cluster_id.is_empty() {
-        node.guard().check_applicant(request.node_id, &request.cluster_id)?;
+        node.guard().check_same_cluster(request.node_id, &request.cluster_id)?;
     }
     let result = match node.expel(request.node_id).await {
         Ok(Left::Removed) => Done(pb::Blank {}),
@@ -76,6 +76,9 @@ fn answer(node: &MetaNode, error: MembershipError) -> Result<pb::NotLeader, Stat
     let message = crate::error_chain::chain(&error);
     match error {
         MembershipError::NotLeader => Ok(not_leader(node)),
+        MembershipError::Refused(MembershipRefusal::NotMember(_)) => {
+            Err(Status::with_details(Code::FailedPrecondition, message, NOT_A_MEMBER.into()))
+        }
         MembershipError::Refused(_) => Err(Status::failed_precondition(message)),
         MembershipError::NotNow(_) => Err(Status::unavailable(message)),
         MembershipError::Record(_) => Err(Status::internal(message)),

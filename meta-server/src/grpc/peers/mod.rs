@@ -37,6 +37,13 @@ impl PeerApi {
         Ok(self.node.guard().admit(caller).await?)
     }
 
+    /// `last_log_id`: the last entry of the caller, which was let in.
+    async fn check_log(&self, caller: Option<&pb::Caller>, last_log_id: Option<&pb::LogId>) -> Result<(), Status> {
+        let Some(caller) = caller else { return Ok(()) };
+        let last = wire::optional_log_id(last_log_id.copied(), "last_log_id")?;
+        Ok(self.node.guard().check_log(caller.node_id, last).await?)
+    }
+
     fn responder(&self) -> Option<pb::Responder> {
         Some(self.node.guard().responder())
     }
@@ -56,13 +63,14 @@ impl RaftService for PeerApi {
         &self,
         request: Request<Streaming<pb::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        let replies = append::serve(self.node.raft(), self.node.guard().clone(), request.into_inner());
+        let replies = append::serve(self.node.raft(), self.node.clone(), request.into_inner());
         Ok(Response::new(until_stopping(replies, self.stopping.clone())))
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
         let request = request.into_inner();
         self.admit(request.caller.as_ref()).await?;
+        self.check_log(request.caller.as_ref(), request.last_log_id.as_ref()).await?;
         let pre_vote = request.pre_vote;
         let request = wire::vote_request(request)?;
         let raft = self.node.raft();
@@ -95,7 +103,9 @@ impl RaftService for PeerApi {
     }
 
     async fn introduce(&self, request: Request<pb::IntroduceRequest>) -> Result<Response<pb::IntroduceReply>, Status> {
-        self.admit(request.get_ref().caller.as_ref()).await?;
+        let request = request.into_inner();
+        self.admit(request.caller.as_ref()).await?;
+        self.check_log(request.caller.as_ref(), request.last_log_id.as_ref()).await?;
         let leader = self.node.leadership().leader;
         Ok(Response::new(pb::IntroduceReply { responder: self.responder(), leader }))
     }

@@ -24,6 +24,7 @@ pub async fn install(
     };
     node.guard().admit(header.caller.as_ref()).await?;
     let vote = wire::vote(header.vote)?;
+    node.check_committed(vote, wire::optional_log_id(header.last_log_id, "last_log_id")?).await?;
     tracing::info!(leader = %vote, "receiving a snapshot");
     let snapshot = snapshot::receive(header, chunks, node.state_machine(), idle).await.inspect_err(|error| {
         tracing::warn!(%error, leader = %vote, "a snapshot was not received, the state stays as it was");

@@ -41,6 +41,22 @@ pub enum Refusal {
     )]
     PeerReverted { peer: u64, had: LogId, missing: LogId },
 
+    /// The same, told by its starts.
+    #[error(
+        "node {peer} is at start {start} of its store, and node {own} knows another start {known} of it: its raft_dir was put back \
+         to an older copy, or a copy of it runs somewhere else; see that one process at most runs as node {peer}; the one that is \
+         refused is to be removed and joined anew (empty its raft_dir, and start it with --join and the same --id and address)"
+    )]
+    PeerWentBack { peer: u64, start: u64, own: u64, known: u64 },
+
+    /// The one that is talked to did.
+    #[error(
+        "node {own} is at start {start} of its store, and node {peer} knows another start {known} of it: its raft_dir was put back \
+         to an older copy, or a copy of it runs somewhere else; see that one process at most runs as node {own}; the one that is \
+         refused is to be removed and joined anew (empty its raft_dir, and start it with --join and the same --id and address)"
+    )]
+    WentBack { own: u64, start: u64, peer: u64, known: u64 },
+
     /// The one that is talked to has.
     #[error(
         "node {own} was imported again or wiped, and node {peer} knows it from before: remove node {own} and join it anew \
@@ -50,15 +66,16 @@ pub enum Refusal {
 
     /// The one that is talked to knows that it has.
     #[error(
-        "node {own} was imported again or wiped, and others know it from before: remove node {own} and join it anew \
-         (empty its raft_dir, and start it with --join and the same --id and address), or stop all nodes and import every one again"
+        "node {own} was imported again, wiped, or put back to an older copy, and others know it from before: remove node {own} \
+         and join it anew (empty its raft_dir, and start it with --join and the same --id and address), or stop all nodes and \
+         import every one again"
     )]
     Forgetful { own: u64 },
 }
 
 impl Refusal {
     /// All that [`Refusal::kind`] may say.
-    pub const KINDS: [&str; 4] = ["other_cluster", "other_incarnation", "other_node", "stranger"];
+    pub const KINDS: [&str; 5] = ["older_copy", "other_cluster", "other_incarnation", "other_node", "stranger"];
 
     /// As a metric's label.
     pub fn kind(&self) -> &'static str {
@@ -66,10 +83,17 @@ impl Refusal {
             Refusal::OtherNode { .. } => "other_node",
             Refusal::OtherCluster { .. } | Refusal::NoCluster { .. } => "other_cluster",
             Refusal::Stranger { .. } => "stranger",
-            Refusal::PeerReborn { .. }
-            | Refusal::PeerReverted { .. }
-            | Refusal::Reborn { .. }
-            | Refusal::Forgetful { .. } => "other_incarnation",
+            Refusal::PeerReverted { .. } | Refusal::PeerWentBack { .. } | Refusal::WentBack { .. } => "older_copy",
+            Refusal::PeerReborn { .. } | Refusal::Reborn { .. } | Refusal::Forgetful { .. } => "other_incarnation",
+        }
+    }
+
+    /// What the one that is refused is to know of itself.
+    fn details(&self) -> &'static [u8] {
+        match self {
+            Refusal::PeerReborn { kin: true, .. } => YOU_FORGOT,
+            Refusal::PeerReverted { .. } | Refusal::PeerWentBack { .. } => YOU_WENT_BACK,
+            _ => &[],
         }
     }
 }
@@ -78,11 +102,12 @@ impl Refusal {
 pub(super) const REFUSED: Code = Code::FailedPrecondition;
 /// In the details of the answer, where the one that asked is to know of itself that it has forgotten.
 pub(super) const YOU_FORGOT: &[u8] = b"reborn";
+/// The same, where it is so whatever has become of the cluster since.
+pub(super) const YOU_WENT_BACK: &[u8] = b"went back";
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let details = if matches!(refusal, Refusal::PeerReborn { kin: true, .. }) { YOU_FORGOT } else { &[] };
-        Status::with_details(REFUSED, refusal.to_string(), details.into())
+        Status::with_details(REFUSED, refusal.to_string(), refusal.details().into())
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::raft::types::{LogId, Vote};
+use crate::raft::{
+    guard::Held,
+    types::{LogId, Vote},
+};
 
 /// Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +46,18 @@ impl Acknowledged {
         (same && missing.index <= last.log_id.index).then_some(last.log_id)
     }
 
+    /// What members have, of what is committed up to `committed`, for all that this node knows as the leader with this vote.
+    pub(super) fn held(&self, vote: Vote, committed: LogId) -> Vec<Held> {
+        let of_this_vote = |(_, last): &(&u64, &Last)| last.vote == vote;
+        let held = |(member, last): (&u64, &Last)| Held {
+            peer: *member,
+            incarnation: last.incarnation,
+            // The log of a leader, and so what matched it, is that of the cluster up to what is committed.
+            log_id: last.log_id.min(committed),
+        };
+        self.lock().iter().filter(of_this_vote).map(held).collect()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Last>> {
         self.by_member.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,6 +88,10 @@ mod tests {
             let case = (member, incarnation, term, missing);
             assert_eq!(acknowledged.lost(member, incarnation, vote(term), id(3, missing)), expected, "{case:?}");
         }
+        let held = |index| vec![Held { peer: 2, incarnation: 7, log_id: id(3, index) }];
+        assert_eq!(acknowledged.held(vote(3), id(3, 15)), held(15), "the rest may be lost");
+        assert_eq!(acknowledged.held(vote(3), id(3, 30)), held(20));
+        assert_eq!(acknowledged.held(vote(4), id(4, 30)), [], "to another leader, who may have cut the log");
         acknowledged.note(2, 7, vote(4), id(4, 2));
         assert_eq!(acknowledged.lost(2, 7, vote(4), id(4, 20)), None, "another leader, who may have cut the log");
     }

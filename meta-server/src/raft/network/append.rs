@@ -2,7 +2,6 @@
 //! is overdue is given up, so that it is tried on a new connection.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -22,7 +21,7 @@ use tonic::Streaming;
 
 use super::{Lane, Peer, acknowledged::Acknowledged, reach::Reach, unreachable};
 use crate::raft::{
-    guard::Guard,
+    guard::{Guard, Held},
     types::{TypeConfig, Vote},
     wire,
 };
@@ -60,7 +59,8 @@ impl Peer {
         let opened = async {
             // Only a leader sends entries, and a leader's cluster has an id.
             self.guard.mint_cluster().await.map_err(|error| unreachable(&error))?;
-            let requests = requests(input, self.guard.clone(), self.target, progress.clone());
+            let acknowledged = (self.lane == Lane::Heartbeat).then(|| self.acknowledged.clone());
+            let requests = requests(input, self.guard.clone(), self.target, progress.clone(), acknowledged);
             let mut client = self.client(self.lane)?;
             let replies = client.append(requests).await;
             let replies = self.guard.hear(self.target, replies).await.map_err(|status| unreachable(&status))?;
@@ -115,20 +115,28 @@ fn ended() -> RpcError {
 }
 
 /// What goes out. The first request tells what the leader has on record of the other members, and so does the next one when that
-/// has changed: no follower may go on refusing a member that has joined anew.
+/// has changed: no follower may go on refusing a member that has joined anew. With `acknowledged`, of heartbeats, each tells what
+/// members are known to hold.
 fn requests(
     input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     guard: Guard,
     target: u64,
     progress: Arc<Progress>,
+    acknowledged: Option<Acknowledged>,
 ) -> impl Stream<Item = pb::AppendRequest> + Send + 'static {
     input.scan(None, move |told, request| {
         let changes = guard.changes();
-        let news = if told.replace(changes) == Some(changes) { HashMap::new() } else { guard.incarnations() };
+        let is_news = told.replace(changes) != Some(changes);
+        let (incarnations, starts) = if is_news { guard.on_record() } else { Default::default() };
         progress.vote.get_or_init(|| request.vote);
         let encoded = wire::append_to_pb(&request, guard.caller(target));
         let message = match encoded {
-            Ok(message) => Some(pb::AppendRequest { incarnations: news, ..message }),
+            Ok(message) => Some(pb::AppendRequest {
+                incarnations,
+                starts: starts.into_iter().map(|(id, start)| (id, start.into())).collect(),
+                held: held(&request, &guard, acknowledged.as_ref()),
+                ..message
+            }),
             Err(error) => {
                 *progress.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 None
@@ -137,6 +145,18 @@ fn requests(
         progress.sent.fetch_add(1, Ordering::Release);
         std::future::ready(message)
     })
+}
+
+/// What a leader knows of what members hold, and notes itself for the time when it does not lead any more.
+fn held(
+    request: &AppendEntriesRequest<TypeConfig>,
+    guard: &Guard,
+    acknowledged: Option<&Acknowledged>,
+) -> Vec<pb::Held> {
+    let (Some(acknowledged), Some(committed)) = (acknowledged, request.leader_commit) else { return Vec::new() };
+    let held: Vec<Held> = acknowledged.held(request.vote, committed);
+    guard.note_held(held.iter().copied());
+    held.into_iter().chain(guard.own_held(request.vote, committed)).map(wire::held_to_pb).collect()
 }
 
 /// What comes back.
@@ -191,7 +211,9 @@ impl Answers {
         match result {
             Ok(Some(matched)) => self.acknowledged.note(self.target, incarnation, vote, *matched),
             Err(StreamAppendError::Conflict(missing)) => {
-                if let Some(had) = self.acknowledged.lost(self.target, incarnation, vote, *missing) {
+                // Also what it acknowledged to others: a leader's log is that of the cluster there.
+                let held = self.guard.held_by(self.target).filter(|held| missing.index <= held.index);
+                if let Some(had) = self.acknowledged.lost(self.target, incarnation, vote, *missing).or(held) {
                     let distrusted = self.guard.distrust(self.target, had, *missing).await;
                     return Err(RPCError::Unreachable(unreachable(&distrusted)));
                 }

@@ -2,84 +2,36 @@
 //! killed, frozen, cut from each other and started again. All are killed on drop; when the test fails, the end of each
 //! node's log is printed.
 
+mod layout;
+mod watch;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,
     fs,
     path::{Path, PathBuf},
     thread,
-    time::Duration,
 };
 
-use meta_proto::pb::{self, meta_service_client::MetaServiceClient};
 use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::{task::JoinSet, time::timeout};
-use tonic::Status;
+use tokio::task::JoinSet;
 
+pub use self::layout::Layout;
 use crate::{
     binaries,
-    client::{self, Client},
-    export::Export,
+    client::Client,
     generate,
     loopback::{self, Network},
     proxy::{Processes, Proxy},
     server::{Server, Settings},
-    tool::{self, args, metactl},
-    wait,
+    tool::{self, args},
 };
 
-/// A frozen node does not answer.
-const STATUS_LIMIT: Duration = Duration::from_secs(2);
 /// Bytes of the value of a generated key.
 const SEED_VALUE: usize = 1000;
 /// Lines of each log that a failed test prints.
 const TAIL: usize = 60;
-
-/// What a cluster is made of.
-#[derive(Debug, Clone)]
-pub struct Layout {
-    /// Ids, and who stays a learner.
-    members: Vec<(u64, bool)>,
-    heartbeat_ms: u64,
-    proxied: bool,
-    more: Vec<OsString>,
-}
-
-impl Layout {
-    /// Voters 1 to `count`.
-    pub fn voters(count: u64) -> Layout {
-        Layout::with_ids(1..=count)
-    }
-
-    pub fn with_ids(ids: impl IntoIterator<Item = u64>) -> Layout {
-        let members = ids.into_iter().map(|id| (id, false)).collect();
-        Layout { members, heartbeat_ms: 150, proxied: false, more: Vec::new() }
-    }
-
-    #[must_use]
-    pub fn learner(mut self, id: u64) -> Layout {
-        self.members.push((id, true));
-        self
-    }
-
-    /// With a proxy before every node, for [`Cluster::proxy`].
-    #[must_use]
-    pub fn proxied(self) -> Layout {
-        Layout { proxied: true, ..self }
-    }
-
-    #[must_use]
-    pub fn heartbeat_ms(self, heartbeat_ms: u64) -> Layout {
-        Layout { heartbeat_ms, ..self }
-    }
-
-    /// More flags for every node.
-    #[must_use]
-    pub fn flags(self, more: Vec<OsString>) -> Layout {
-        Layout { more, ..self }
-    }
-}
 
 /// One member, running or not.
 pub struct Member {
@@ -322,6 +274,11 @@ impl Cluster {
         self.take(id).kill().await;
     }
 
+    /// Waits for a node that stops by itself; gives its exit code.
+    pub async fn ended(&mut self, id: u64) -> Option<i32> {
+        self.take(id).ended().await.0
+    }
+
     /// Stops the time of a node. Its connections stay.
     pub fn freeze(&mut self, id: u64) {
         self.server(id).signal(Signal::STOP);
@@ -332,99 +289,6 @@ impl Cluster {
         self.server(id).signal(Signal::CONT);
         self.member_mut(id).frozen = false;
     }
-
-    /// What a node says of itself and of the cluster.
-    pub async fn status(&self, id: u64) -> Result<pb::ClusterStatus, Status> {
-        let ask = async {
-            let channel = client::connect(self.member(id).grpc_address()).await?;
-            Ok(MetaServiceClient::new(channel).get_cluster_status(pb::Empty {}).await?.into_inner())
-        };
-        timeout(STATUS_LIMIT, ask).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no status in time")))
-    }
-
-    /// Who leads, as far as those that run know: of several, the one of the latest term.
-    pub async fn leader(&self) -> Option<u64> {
-        let mut leaders = Vec::new();
-        for id in self.running() {
-            match self.status(id).await {
-                Ok(status) if status.is_leader => leaders.push((status.current_term, id)),
-                Ok(_) | Err(_) => {}
-            }
-        }
-        leaders.into_iter().max().map(|(_, id)| id)
-    }
-
-    pub async fn wait_for_leader(&self) -> u64 {
-        wait::until("a leader", || self.leader()).await
-    }
-
-    /// Waits for a leader other than `old`.
-    pub async fn wait_for_leader_other_than(&self, old: u64) -> u64 {
-        wait::until("another leader", async || self.leader().await.filter(|leader| *leader != old)).await
-    }
-
-    /// Waits until every member is what it is to be in the eyes of the leader, and knows who leads.
-    pub async fn wait_until_complete(&self) {
-        let of_role = |learner: bool| self.members.values().filter(|member| member.learner == learner).count();
-        let (voters, learners) = (of_role(false), of_role(true));
-        wait::until("all members to have their roles", async || {
-            let leader = self.status(self.leader().await?).await.ok()?;
-            (leader.voters.len() == voters && leader.non_voters.len() == learners).then_some(())
-        })
-        .await;
-        self.wait_applied_everywhere().await;
-    }
-
-    /// Waits until every running node has applied what the leader has in its log now.
-    pub async fn wait_applied_everywhere(&self) {
-        let last = wait::until("the leader's status", async || {
-            Some(self.status(self.leader().await?).await.ok()?.last_log_index)
-        })
-        .await;
-        for id in self.running() {
-            wait::until(&format!("member {id} to have applied {last}"), async || {
-                let status = self.status(id).await.ok()?;
-                (status.leader.is_some() && index(&status.last_applied)? >= last).then_some(())
-            })
-            .await;
-        }
-    }
-
-    /// A node's export, by the tool.
-    pub async fn export(&self, id: u64) -> Export {
-        self.export_as(id, "auto").await
-    }
-
-    /// The same with `--consistency`.
-    async fn export_as(&self, id: u64, consistency: &str) -> Export {
-        let address = self.member(id).grpc_address();
-        let ran = metactl([&"export", &"--consistency", &consistency, &"--grpc-api-address", &address]).await;
-        Export::parse(ran.expect(0).stdout.lines())
-    }
-
-    /// Asserts that all running nodes hold the same state, as of one log id. No client may write meanwhile; a leader still may, which
-    /// registers its addresses soon after its election.
-    pub async fn assert_same_state(&self) {
-        let states = wait::until("exports of all members as of one log id", async || {
-            self.wait_applied_everywhere().await;
-            let mut states = Vec::new();
-            for id in self.running() {
-                let Export { applied, sequence, nodes, keys, expires, .. } = self.export_as(id, "local").await;
-                states.push((id, Export { applied, sequence, nodes, keys, expires, ..Export::default() }));
-            }
-            states.iter().all(|(_, state)| state.applied == states[0].1.applied).then_some(states)
-        })
-        .await;
-        let (first_id, first) = &states[0];
-        for (id, state) in &states {
-            assert_eq!(first, state, "the state of members {first_id} and {id}");
-        }
-    }
-}
-
-/// The index of a log id as text.
-fn index(log_id: &str) -> Option<u64> {
-    log_id.rsplit_once('.')?.1.parse().ok()
 }
 
 impl Drop for Cluster {
