@@ -21,7 +21,7 @@ use crate::{
     export::{self, Chunks},
     observe::{ExportFailure, ExportObserver, Observed, Unobserved},
     provenance::{Consistency, Origin, Provenance, Wanted},
-    source::{BackupSource, BackupView},
+    source::{BackupSource, BackupView, Extent},
     wire,
 };
 
@@ -69,13 +69,12 @@ impl<S: BackupSource> BackupService<S> {
 
     async fn begin(&self, request: &pb::ExportRequest) -> Result<(Chunks, OwnedSemaphorePermit, Provenance), NoExport> {
         let refused = |status| NoExport { why: ExportFailure::Refused, status };
-        if request.with_history {
-            return Err(refused(no_history()));
-        }
+        let extent = wire::extent(request);
+        let extent = extent.map_err(|error| refused(Status::invalid_argument(error.to_string())))?;
         let wanted = wire::wanted(request.consistency);
         let wanted = wanted.map_err(|error| refused(Status::invalid_argument(error.to_string())))?;
         let place = self.room.clone().try_acquire_owned().map_err(|_| refused(too_many()))?;
-        let pinned = self.shutdown.run_until_cancelled(self.pin(wanted)).await;
+        let pinned = self.shutdown.run_until_cancelled(self.pin(wanted, extent)).await;
         let stopped = || NoExport { why: ExportFailure::Shutdown, status: shutting_down() };
         let (view, provenance) = pinned.ok_or_else(stopped)??;
         let chunks = export::chunks(view, request.chunk_size.unwrap_or(export::DEFAULT_CHUNK_LINES));
@@ -84,7 +83,7 @@ impl<S: BackupSource> BackupService<S> {
 
     /// A view that includes what is wanted, or, where that may be, what there is. What is confirmed is applied before
     /// the view is pinned, so the view includes it.
-    async fn pin(&self, wanted: Wanted) -> Result<(S::View, Provenance), NoExport> {
+    async fn pin(&self, wanted: Wanted, extent: Extent) -> Result<(S::View, Provenance), NoExport> {
         let confirmed = match wanted {
             Wanted::Local => {
                 self.source.settle().await;
@@ -92,7 +91,7 @@ impl<S: BackupSource> BackupService<S> {
             }
             Wanted::Linearizable | Wanted::Auto => Some(self.source.confirm().await),
         };
-        let view = self.source.pin().await.map_err(|error| NoExport::of(&error))?;
+        let view = self.source.pin(extent).await.map_err(|error| NoExport::of(&error))?;
         let origin = view.origin();
         let (consistency, fallback) = match confirmed {
             None => (Consistency::Local, None),
@@ -174,12 +173,6 @@ impl Stream for ExportStream {
     }
 }
 
-fn no_history() -> Status {
-    Status::unimplemented(
-        "with_history is not served: this version exports one moment, and the log that is left; ask without it",
-    )
-}
-
 fn unconfirmed(error: &io::Error, origin: &Origin) -> Status {
     let applied = match origin.last_applied {
         Some(log_id) => format!("what this node has applied, up to {log_id},"),
@@ -252,8 +245,13 @@ mod tests {
             self.note("settle");
         }
 
-        async fn pin(&self) -> io::Result<FakeView> {
-            self.note("pin");
+        async fn pin(&self, extent: Extent) -> io::Result<FakeView> {
+            self.note(match extent {
+                Extent::Moment => "pin",
+                Extent::StateOnly => "pin the state",
+                Extent::WholeLog => "pin all of the log",
+                Extent::History => "pin the history",
+            });
             self.views.lock().unwrap().pop().ok_or_else(|| io::Error::other("no view"))
         }
     }
@@ -368,6 +366,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_extent_that_is_asked_for_is_pinned() {
+        for (extent, call) in [
+            (Extent::Moment, "pin"),
+            (Extent::StateOnly, "pin the state"),
+            (Extent::WholeLog, "pin all of the log"),
+            (Extent::History, "pin the history"),
+        ] {
+            let (with_history, logs) = wire::extent_to_pb(extent);
+            let (service, _) = service(FakeSource::of([FakeView::sample()]));
+            let request = pb::ExportRequest { with_history, logs: logs.into(), ..pb::ExportRequest::default() };
+            service.export(&request).await.unwrap();
+            assert_eq!(*service.source.asked.lock().unwrap(), ["settle", call]);
+        }
+    }
+
+    #[tokio::test]
     async fn only_the_first_chunk_says_where_the_export_comes_from() {
         let (service, _) = service(FakeSource::of([FakeView::sample()]));
         let stream = service.export(&lines(Some(4))).await.unwrap();
@@ -392,10 +406,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_this_version_does_not_serve_is_refused_before_anybody_is_asked() {
-        let history = pb::ExportRequest { with_history: true, ..pb::ExportRequest::default() };
+        let both = pb::ExportRequest { with_history: true, logs: 2, ..pb::ExportRequest::default() };
+        let logs = pb::ExportRequest { logs: 3, ..pb::ExportRequest::default() };
         let unknown = pb::ExportRequest { consistency: 3, ..pb::ExportRequest::default() };
         for (request, expected, words) in [
-            (history, Code::Unimplemented, "with_history is not served"),
+            (both, Code::InvalidArgument, "ExportRequest.with_history says which log goes along"),
+            (logs, Code::InvalidArgument, "ExportRequest.logs is 3"),
             (unknown, Code::InvalidArgument, "ExportRequest.consistency is 3"),
         ] {
             let (service, _) = service(FakeSource::of([FakeView::sample()]));

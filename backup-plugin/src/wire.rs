@@ -6,6 +6,7 @@ use meta_proto::pb;
 use crate::{
     provenance::{Consistency, Origin, Provenance, Role, Wanted},
     record::{LeaderId, LogId},
+    source::Extent,
 };
 
 /// A message that says what this version has no word for.
@@ -33,6 +34,41 @@ pub fn wanted(consistency: i32) -> Result<Wanted, UnknownValue> {
             known: "LOCAL 0, LINEARIZABLE 1, AUTO 2",
         }),
     }
+}
+
+/// What an `ExportRequest` asks for beside how fresh it has to be.
+pub fn extent(request: &pb::ExportRequest) -> Result<Extent, BadRequest> {
+    let logs = pb::Logs::try_from(request.logs).map_err(|_| UnknownValue {
+        field: "ExportRequest.logs",
+        value: request.logs,
+        known: "UP_TO_STATE 0, NONE 1, ALL 2",
+    })?;
+    match (request.with_history, logs) {
+        (false, pb::Logs::UpToState) => Ok(Extent::Moment),
+        (false, pb::Logs::None) => Ok(Extent::StateOnly),
+        (false, pb::Logs::All) => Ok(Extent::WholeLog),
+        (true, pb::Logs::UpToState) => Ok(Extent::History),
+        (true, _) => Err(BadRequest::HistoryAndLogs),
+    }
+}
+
+/// The fields `with_history` and `logs` that ask for an extent.
+pub fn extent_to_pb(extent: Extent) -> (bool, pb::Logs) {
+    match extent {
+        Extent::Moment => (false, pb::Logs::UpToState),
+        Extent::StateOnly => (false, pb::Logs::None),
+        Extent::WholeLog => (false, pb::Logs::All),
+        Extent::History => (true, pb::Logs::UpToState),
+    }
+}
+
+/// A request that can not be served as it is.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BadRequest {
+    #[error(transparent)]
+    Unknown(#[from] UnknownValue),
+    #[error("ExportRequest.with_history says which log goes along; leave out ExportRequest.logs")]
+    HistoryAndLogs,
 }
 
 impl From<Wanted> for pb::Consistency {

@@ -18,6 +18,7 @@ mod fork;
 mod forwarding;
 mod full_disk;
 mod growth;
+mod history;
 mod interrupted_import;
 mod kv;
 mod lagging;

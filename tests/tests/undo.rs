@@ -39,7 +39,7 @@ async fn an_import_is_undone_and_done_again_and_what_is_kept_stays_until_it_is_p
     let refused = metactl([&"rollback", &"--raft-dir", &raft_dir]).await.expect(1);
     assert!(refused.stderr.contains("in use by process"), "{}", refused.stderr);
     assert_eq!(server.stop(Signal::TERM).await.0, Some(0));
-    let third_line = args([&"--import", &"--raft-dir", &raft_dir, &"--db", &third]);
+    let third_line = args([&"--import", &"--raft-dir", &raft_dir, &"--db", &third, &"--log-file-on", &"false"]);
     tool::run(&binaries::server(), &third_line).await.expect(0);
 
     let listed = generations(&raft_dir).await;

@@ -11,7 +11,7 @@ use std::{
 use backup_plugin::{
     provenance::Origin,
     record::{HardState, LogEntry, StateRecord},
-    source::BackupView,
+    source::{BackupView, Extent},
 };
 use tempfile::TempDir;
 
@@ -29,68 +29,84 @@ use crate::{
 pub struct OfflineBackup {
     // Dropped in this order: readers first, then the lock.
     view: StoreView,
+    left_out: u64,
     _dir: RaftDir,
 }
 
 impl OfflineBackup {
-    /// Locks the folder, and brings its state up to the last entry that is known to be committed.
+    /// [`OfflineBackup::open_extent`] of a moment: the state, and all of the log.
+    pub fn open(raft_dir: &Path, copy: &Path) -> Result<OfflineBackup, StoreError> {
+        OfflineBackup::open_extent(raft_dir, copy, Extent::Moment)
+    }
+
+    /// Locks the folder, and brings its state up to the last entry that is known to be committed; for a history, leaves it as it
+    /// is on disk.
     ///
     /// `copy` is the path of a [`PrivateCopy`] that nothing else uses, and that stays for as long as this does.
-    pub fn open(raft_dir: &Path, copy: &Path) -> Result<OfflineBackup, StoreError> {
-        OfflineBackup::open_as_of(AsOf::Commit, raft_dir, copy)
+    pub fn open_extent(raft_dir: &Path, copy: &Path, extent: Extent) -> Result<OfflineBackup, StoreError> {
+        let as_of = if extent == Extent::History { AsOf::Base } else { AsOf::Commit };
+        OfflineBackup::open_as_of(as_of, raft_dir, copy, extent)
     }
 
-    /// The same with the state as it is on disk: right after an import, that is what the import was given.
+    /// [`OfflineBackup::open`] with the state as it is on disk: right after an import, that is what the import was given.
     pub fn open_as_stored(raft_dir: &Path, copy: &Path) -> Result<OfflineBackup, StoreError> {
-        OfflineBackup::open_as_of(AsOf::Base, raft_dir, copy)
+        OfflineBackup::open_as_of(AsOf::Base, raft_dir, copy, Extent::Moment)
     }
 
-    fn open_as_of(as_of: AsOf, raft_dir: &Path, copy: &Path) -> Result<OfflineBackup, StoreError> {
+    fn open_as_of(as_of: AsOf, raft_dir: &Path, copy: &Path, extent: Extent) -> Result<OfflineBackup, StoreError> {
         let dir = RaftDir::lock_to_read(raft_dir)?;
         let Some(generation) = dir.current() else { return Err(StoreError::Empty(raft_dir.to_owned())) };
-        let GenerationCopy { log, state } = GenerationCopy::open(&generation, copy)?;
+        let GenerationCopy { log, mut state } = GenerationCopy::open(&generation, copy)?;
         let raft = log.state();
         if raft.node_id.is_none() {
             return Err(StoreError::NoNode(raft_dir.to_owned()));
         }
-        let last_log = log.last_log_id().map(types::record_log_id);
-        let committed = raft.committed.map(types::record_log_id);
-        let (state, committed) = match as_of {
-            AsOf::Base => (state, committed),
-            AsOf::Commit => {
-                let log_dir = log_folder(&generation);
-                let state = apply_committed(state, &log, copy).map_err(StoreError::io("apply the log in", &log_dir))?;
-                // A faithful restore of a file that says null says null again.
-                let committed = committed.and(state.last_applied());
-                (state, committed)
-            }
-        };
+        if let AsOf::Commit = as_of {
+            state = apply_committed(state, &log, copy)
+                .map_err(StoreError::io("apply the log in", &log_folder(&generation)))?;
+        }
 
         let applied = state.last_applied();
-        let known = applied.map_or(0, |id| id.index + 1);
+        let known = raft.committed.map(types::record_log_id);
+        let committed = match (as_of, extent) {
+            // What is in the base is committed, whether or not that was written down.
+            (_, Extent::History) => known.filter(|id| Some(*id) > applied).or(applied),
+            (AsOf::Base, _) => known,
+            // A faithful restore of a file that says null says null again.
+            (AsOf::Commit, _) => known.and(applied),
+        };
+        let last_log = log.last_log_id().map(types::record_log_id);
+        let known_end = if extent == Extent::History { committed } else { applied }.map_or(0, |id| id.index + 1);
+        let tail = last_log.map_or(0, |id| (id.index + 1).saturating_sub(known_end));
+        let (purged, last, tail, left_out) = match extent {
+            // They may have been acknowledged, so they are exported.
+            Extent::Moment | Extent::WholeLog => (log.purged().map(types::record_log_id), last_log, tail, 0),
+            Extent::History => (applied, last_log, tail, 0),
+            Extent::StateOnly => (applied, applied, 0, tail),
+        };
         let origin = Origin {
             cluster_id: raft.cluster_id,
             node_id: raft.node_id,
             role: None,
             last_applied: applied,
             committed,
-            // They may have been acknowledged, so they are exported.
-            tail: last_log.map_or(0, |id| (id.index + 1).saturating_sub(known)),
+            tail,
         };
+        let vote = raft.vote.map(convert::record_vote);
         let view = StoreView {
             origin,
-            hard_state: HardState {
-                node_id: raft.node_id,
-                vote: raft.vote.map(convert::record_vote),
-                committed,
-                purged: log.purged().map(types::record_log_id),
-            },
-            last_index: last_log.map(|id| id.index),
+            hard_state: HardState { node_id: raft.node_id, vote, committed, purged },
+            last_index: last.map(|id| id.index),
             state: Arc::new(state),
             log,
             hold: None,
         };
-        Ok(OfflineBackup { view, _dir: dir })
+        Ok(OfflineBackup { view, left_out, _dir: dir })
+    }
+
+    /// Log entries that may have been acknowledged, and that the extent leaves out.
+    pub fn left_out(&self) -> u64 {
+        self.left_out
     }
 }
 

@@ -6,7 +6,7 @@ use backup_plugin::{
     cluster::MemberList,
     export,
     import::{self, ImportOptions},
-    source::BackupView as _,
+    source::{BackupView as _, Extent},
 };
 
 use super::{
@@ -101,7 +101,7 @@ fn a_node_that_has_applied_nothing_exports_its_whole_log() {
     let store = Store::open(dir.path(), StateOptions::default()).unwrap();
     let (log, state) = (store.log.clone(), store.state.clone());
     let source = StoreSource::new(log, state, store.pins().clone(), Duration::from_secs(60));
-    let view = source.pin(None);
+    let view = source.pin(None, Extent::Moment).unwrap();
     let origin = view.origin();
     assert_eq!((origin.last_applied, origin.committed, origin.tail), (None, None, 126));
     let online: Vec<_> = export::lines(&view).unwrap().map(Result::unwrap).collect();

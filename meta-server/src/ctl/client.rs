@@ -8,6 +8,8 @@ use backup_plugin::{
     export::MAX_LINE_BYTES,
     provenance::{Consistency, Provenance, Wanted},
     record::{self, EndpointError, SeqV},
+    source::Extent,
+    wire::extent_to_pb,
 };
 use meta_proto::{
     Lines, PROTOCOL_VERSION,
@@ -71,6 +73,8 @@ pub enum ClientError {
     Lost { address: String, call: &'static str, source: Box<Status> },
     #[error("{address} ended {call} without a word; it goes on until somebody ends it")]
     Ended { address: String, call: &'static str },
+    #[error("{address} does not know --with-history and --logs, as Databend's servers do not: it sent a plain export")]
+    NoExtent { address: String },
     #[error("{address} was asked for a linearizable export, and sent one that is {found}")]
     NotLinearizable { address: String, found: Consistency },
     /// Sending it again may do it twice.
@@ -99,6 +103,7 @@ impl ClientError {
             | Self::WrongPort { .. }
             | Self::Refused { .. }
             | Self::NoConsistency { .. }
+            | Self::NoExtent { .. }
             | Self::NotLinearizable { .. }
             | Self::Ended { .. } => true,
             Self::Silent { .. } | Self::Lost { .. } | Self::Unreadable { .. } | Self::OutcomeUnknown { .. } => false,
@@ -168,13 +173,17 @@ impl Client {
         &self,
         chunk_size: Option<u64>,
         wanted: Wanted,
+        extent: Extent,
     ) -> Result<ExportedLines<'_>, ClientError> {
         let mut rpc = self.rpc.clone();
         let consistency = pb::Consistency::from(wanted).into();
-        let request = pb::ExportRequest { chunk_size, consistency, with_history: false };
+        let (with_history, logs) = extent_to_pb(extent);
+        let request = pb::ExportRequest { chunk_size, consistency, with_history, logs: logs.into() };
         let answer = self.bounded("ExportV1", rpc.export_v1(self.request(request))).await;
         let mut chunks = match answer {
-            Err(ClientError::Failed { status, .. }) if status.code() == Code::Unimplemented => {
+            Err(ClientError::Failed { status, .. })
+                if status.code() == Code::Unimplemented && extent == Extent::Moment =>
+            {
                 self.bounded("Export", rpc.export(self.request(pb::Empty {}))).await?
             }
             other => other?,
@@ -186,6 +195,9 @@ impl Client {
         let provenance = provenance.map_err(|error| self.unreadable("ExportV1", &error.to_string()))?;
         let found = provenance.as_ref().map(|provenance| provenance.consistency);
         let address = || self.address.clone();
+        if found.is_none() && extent != Extent::Moment {
+            return Err(ClientError::NoExtent { address: address() });
+        }
         match (wanted, found) {
             (Wanted::Linearizable, None) => Err(ClientError::NoConsistency { address: address() }),
             (Wanted::Linearizable, Some(found)) if found != Consistency::Linearizable => {

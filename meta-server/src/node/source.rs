@@ -3,7 +3,10 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use backup_plugin::{provenance::Role, source::BackupSource};
+use backup_plugin::{
+    provenance::Role,
+    source::{BackupSource, Extent},
+};
 use openraft::{ServerState, async_runtime::WatchReceiver};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -76,7 +79,7 @@ impl BackupSource for NodeSource {
         }
     }
 
-    async fn pin(&self) -> io::Result<StoreView> {
+    async fn pin(&self, extent: Extent) -> io::Result<StoreView> {
         let role = match self.node.leadership().state {
             ServerState::Leader => Some(Role::Leader),
             ServerState::Follower => Some(Role::Follower),
@@ -84,6 +87,6 @@ impl BackupSource for NodeSource {
             ServerState::Learner => Some(Role::Learner),
             ServerState::Shutdown => None,
         };
-        Ok(self.store.pin(role))
+        self.store.pin(role, extent)
     }
 }

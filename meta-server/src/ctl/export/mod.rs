@@ -16,7 +16,7 @@ use backup_plugin::{
     input::Compression,
     provenance::{Consistency, Provenance, Wanted},
     record::LogId,
-    source::BackupView as _,
+    source::{BackupView as _, Extent},
 };
 use clap::{Args, ValueEnum};
 use meta_proto::Lines;
@@ -53,6 +53,9 @@ Examples:
 
   Back up for a Databend of 2023, which reads data version V002:
     databend-metactl export --data-version V002 backup.ndjson
+
+  Keep the way that leads to the state, to restore a moment on it:
+    databend-metactl export --with-history backup.ndjson
 
   Compressed:
     databend-metactl export backup.ndjson.zst
@@ -96,6 +99,13 @@ pub(super) struct ExportArgs {
     /// How to compress the backup; by default by the file's name, .zst or .gz, and not at all on standard output
     #[arg(long, value_enum, value_name = "HOW")]
     compress: Option<HowCompressed>,
+    /// Write the oldest state that the node has, and the whole log after it, so that an import can stop anywhere in between:
+    /// `import --to-index`, `--to-time`
+    #[arg(long, conflicts_with = "logs")]
+    with_history: bool,
+    /// Which log entries go with the state; without this, those that lead up to it, and of a folder all there are
+    #[arg(long, value_enum, value_name = "WHICH")]
+    logs: Option<Logs>,
     /// Accepted from old command lines, and ignored
     #[arg(long, hide = true)]
     id: Option<u64>,
@@ -129,6 +139,26 @@ enum HowConsistent {
     Linearizable,
     /// What the node that is asked has applied, at once and without any other node; may miss acknowledged writes
     Local,
+}
+
+/// What the operator types for an [`Extent`].
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Logs {
+    /// None: the state alone, which is all that a restore as a new cluster needs
+    None,
+    /// All that the node has, what is not known to be committed included
+    All,
+}
+
+impl ExportArgs {
+    fn extent(&self) -> Extent {
+        match self.logs {
+            _ if self.with_history => Extent::History,
+            None => Extent::Moment,
+            Some(Logs::None) => Extent::StateOnly,
+            Some(Logs::All) => Extent::WholeLog,
+        }
+    }
 }
 
 impl From<HowConsistent> for Wanted {
@@ -170,7 +200,7 @@ async fn export(args: &ExportArgs, copy: Option<&PrivateCopy>, common: Common) -
     let destination = Destination::new(file, args.seal, args.compress.map(Into::into), args.wanted.data_version);
     let work = async {
         match (&args.raft_dir, copy) {
-            (Some(raft_dir), Some(copy)) => from_folder(raft_dir, copy, destination, args.wanted).await,
+            (Some(raft_dir), Some(copy)) => from_folder(raft_dir, copy, args.extent(), destination, args.wanted).await,
             _ => from_server(args, common.timeout(), destination).await,
         }
     };
@@ -213,7 +243,7 @@ type Backup = (ExportSummary, Option<Provenance>);
 async fn from_server(args: &ExportArgs, timeout: Duration, to: Destination<'_>) -> Result<Backup, CtlError> {
     let mut sink = Sink::open(to)?;
     let client = Client::connect(&args.server.grpc_api_address, timeout).await?;
-    let mut chunks = client.export(args.chunk_size, args.consistency.into()).await?;
+    let mut chunks = client.export(args.chunk_size, args.consistency.into(), args.extent()).await?;
     if let Some(warning) = chunks.provenance().and_then(warning) {
         // Already now: the stream may be long, and the operator may be able to do something about it.
         note(&loud(&warning));
@@ -231,15 +261,21 @@ async fn from_server(args: &ExportArgs, timeout: Duration, to: Destination<'_>) 
 async fn from_folder(
     raft_dir: &Path,
     copy: &PrivateCopy,
+    extent: Extent,
     to: Destination<'_>,
     wanted: For,
 ) -> Result<Backup, CtlError> {
     let mut sink = Sink::open(to)?;
     let from = raft_dir.display().to_string();
     let (dir, copy) = (raft_dir.to_owned(), copy.path().to_owned());
-    let backup = blocking(move || OfflineBackup::open(&dir, &copy)).await??;
+    let backup = blocking(move || OfflineBackup::open_extent(&dir, &copy, extent)).await??;
     sink.rewrite(rewriter(wanted, backup.origin().last_applied, &from)?);
     let provenance = Provenance { origin: backup.origin(), consistency: Consistency::Offline, fallback: None };
+    if let left_out @ 1.. = backup.left_out() {
+        note(&loud(&format!(
+            "{left_out} log entries are above the last known commit, and left out; they may have been acknowledged"
+        )));
+    }
     let mut chunks = export::chunks(backup, OFFLINE_CHUNK_LINES);
     while let Some(lines) = chunks.next().await {
         let lines = lines.map_err(|source| CtlError::ReadStore { path: raft_dir.to_owned(), source })?;
@@ -315,7 +351,7 @@ mod tests {
         import::run(&args, Again::Import, false).unwrap();
         let copy = PrivateCopy::create().unwrap();
         let to = Destination::new(Some(&file), false, None, None);
-        let (summary, provenance) = from_folder(&raft_dir, &copy, to, For::default()).await.unwrap();
+        let (summary, provenance) = from_folder(&raft_dir, &copy, Extent::Moment, to, For::default()).await.unwrap();
         let Provenance { origin, consistency, .. } = provenance.unwrap();
         assert_eq!((origin.tail, origin.last_applied, consistency), (0, summary.last_applied, Consistency::Offline));
         let text = fs::read_to_string(&file).unwrap();
@@ -338,7 +374,8 @@ mod tests {
         fs::write(&file, "old").unwrap();
         let copy = PrivateCopy::create().unwrap();
         let to = Destination::new(Some(&file), false, None, None);
-        assert!(from_folder(&folder.path().join("none"), &copy, to, For::default()).await.is_err());
+        let none = folder.path().join("none");
+        assert!(from_folder(&none, &copy, Extent::Moment, to, For::default()).await.is_err());
         assert_eq!(fs::read_to_string(&file).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
@@ -358,6 +395,8 @@ mod tests {
             wanted: For::default(),
             seal: false,
             compress: None,
+            with_history: false,
+            logs: None,
             id: None,
         };
         let to = Destination::new(Some(&file), false, None, None);

@@ -6,6 +6,7 @@ use std::{fmt::Write, path::Path};
 use backup_plugin::{
     export::ExportSummary,
     provenance::{Consistency, Origin, Provenance},
+    record::LogId,
 };
 use serde::{Serialize, Serializer};
 
@@ -67,7 +68,10 @@ impl Exported<'_> {
             let _ = writeln!(text, "  {:<17} {:>9}", count.kind, count.lines);
         }
         let _ = match last_applied {
-            Some(log_id) => writeln!(text, "last applied: {log_id}"),
+            Some(log_id) => match self.log_after(*log_id) {
+                Some(end) => writeln!(text, "state as of {log_id}, and the log after it up to {end}"),
+                None => writeln!(text, "last applied: {log_id}"),
+            },
             None => writeln!(text, "last applied: nothing, the log holds all there is"),
         };
         let _ = writeln!(text, "consistency: {}", self.meaning());
@@ -85,6 +89,11 @@ impl Exported<'_> {
             let _ = writeln!(text, "{}", loud(warning));
         }
         text
+    }
+
+    /// Where the log ends that is to be applied to the state, if there is one.
+    fn log_after(&self, state: LogId) -> Option<LogId> {
+        self.provenance.as_ref()?.committed.filter(|committed| committed.index > state.index)
     }
 
     fn meaning(&self) -> &'static str {
@@ -122,10 +131,7 @@ fn node(origin: &Origin) -> String {
 
 #[cfg(test)]
 mod tests {
-    use backup_plugin::{
-        provenance::Role,
-        record::{LeaderId, LogId},
-    };
+    use backup_plugin::{provenance::Role, record::LeaderId};
 
     use super::*;
     use crate::ctl::json;
