@@ -54,8 +54,8 @@ pub struct RestoredState {
 pub enum Seed {
     /// The same node of the same cluster, faithfully: log and hard state as they were fed.
     SameNode(HardState),
-    /// A node of a new cluster: nodes, membership, log and vote are replaced.
-    NewLineage { node_id: u64, lineage: Lineage, nodes: BTreeMap<u64, Node> },
+    /// A node of a new cluster: nodes, membership, log, vote and the last sequence number given out are replaced.
+    NewLineage { node_id: u64, lineage: Lineage, nodes: BTreeMap<u64, Node>, sequence: u64 },
 }
 
 /// Where a generation comes from. A host keeps it with the generation, and tells of it.

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod denied;
 pub mod export;
 pub mod exporters;
+pub mod faults;
 pub mod fixtures;
 pub mod flood;
 pub mod folder;

@@ -20,6 +20,7 @@ mod full_disk;
 mod growth;
 mod history;
 mod interrupted_import;
+mod io_faults;
 mod kv;
 mod lagging;
 mod lists;

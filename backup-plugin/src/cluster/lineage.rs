@@ -38,6 +38,8 @@ pub struct Basis {
     pub sequence: u64,
     /// Of the state at `last`.
     pub content: ContentDigest,
+    /// The new term is at least this.
+    pub min_term: u64,
 }
 
 /// No cluster can start after a log id or a term that has no successor.
@@ -49,6 +51,21 @@ pub struct Exhausted {
 }
 
 impl Lineage {
+    /// Where the new log begins, which the content of the state has no part in: one above the old one, in a term above every old
+    /// one and not below `min_term`, led by the smallest voter.
+    pub fn first_log_id(
+        members: &MemberList,
+        vote: Option<Vote>,
+        last: LogId,
+        min_term: u64,
+    ) -> Result<LogId, Exhausted> {
+        let old_term = vote.map_or(0, |vote| vote.leader_id.term).max(last.leader_id.term);
+        let exhausted = Exhausted { term: old_term, last };
+        let term = old_term.checked_add(1).ok_or(exhausted)?.max(min_term);
+        let index = last.index.checked_add(1).ok_or(exhausted)?;
+        Ok(LogId { leader_id: LeaderId { term, node_id: members.first_voter() }, index })
+    }
+
     /// Starts the cluster of `members` after `basis`.
     ///
     /// The new term is above every term of the old cluster that the file knows, so nothing the old one still sends is taken
@@ -63,10 +80,8 @@ impl Lineage {
     /// 4. the last sequence number;
     /// 5. the number of nodes, then for each by id: id, name, address, port, and the gRPC address, an empty text for none.
     pub fn plan(members: &MemberList, basis: &Basis) -> Result<Lineage, Exhausted> {
-        let old_term = basis.vote.map_or(0, |vote| vote.leader_id.term).max(basis.last.leader_id.term);
-        let exhausted = Exhausted { term: old_term, last: basis.last };
-        let leader_id = LeaderId { term: old_term.checked_add(1).ok_or(exhausted)?, node_id: members.first_voter() };
-        let log_id = LogId { leader_id, index: basis.last.index.checked_add(1).ok_or(exhausted)? };
+        let log_id = Lineage::first_log_id(members, basis.vote, basis.last, basis.min_term)?;
+        let leader_id = log_id.leader_id;
         Ok(Lineage {
             cluster_id: cluster_id(members, log_id, basis),
             log_id,
@@ -121,7 +136,7 @@ mod tests {
     }
 
     fn basis() -> Basis {
-        Basis { vote: vote(3), last: log_id(2, 7, 41), sequence: 12, content: ContentDigest([5; 32]) }
+        Basis { vote: vote(3), last: log_id(2, 7, 41), sequence: 12, content: ContentDigest([5; 32]), min_term: 0 }
     }
 
     #[test]
@@ -141,6 +156,14 @@ mod tests {
             assert_eq!(lineage.vote, Vote { leader_id: expected.leader_id, committed: true });
             assert_eq!(lineage.entry.log_id, expected);
             assert_eq!(lineage.entry.payload, Payload::Membership(members.membership()));
+        }
+    }
+
+    #[test]
+    fn a_term_that_is_asked_for_is_reached_and_never_gone_below_the_old_ones() {
+        for (min_term, expected) in [(0, 4), (4, 4), (5, 5), (1_000, 1_000)] {
+            let lineage = Lineage::plan(&list(&["1=a:1"]), &Basis { min_term, ..basis() }).unwrap();
+            assert_eq!(lineage.log_id, log_id(expected, 1, 42));
         }
     }
 
@@ -182,6 +205,7 @@ mod tests {
             id(&members, &Basis { vote: vote(4), ..basis() }),
             id(&members, &Basis { last: log_id(2, 7, 42), ..basis() }),
             id(&members, &Basis { sequence: 13, ..basis() }),
+            id(&members, &Basis { min_term: 5, ..basis() }),
             id(&members, &Basis { content: ContentDigest([6; 32]), ..basis() }),
         ];
         assert!(!others.contains(&same));

@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Once, Refusal, log::LogCheck, retired::RetiredCheck, room::check_room, state::StateCheck, summary::RecordCounts,
+    Once, Refusal, Stop, log::LogCheck, retired::RetiredCheck, room::check_room, state::StateCheck,
+    summary::RecordCounts,
 };
 use crate::{
     codec::Version,
-    record::{HardState, Header, LogId, Record, StateRecord, Vote},
+    record::{HardState, Header, LogId, Membership, Node, Record, StateRecord, Vote},
     upgrade::Decoded,
 };
 
@@ -35,8 +36,12 @@ pub(super) struct Facts {
     pub(super) hard_state: HardState,
     /// The line that told the node id.
     pub(super) node_id_line: Option<u64>,
-    /// Where the file ends: its last log entry, or its state if that is ahead.
+    /// Where the restored state ends: with the last log entry, or the state if that is ahead, or where the import was told to stop.
     pub(super) last: LogId,
+    /// What the file has as of its state: addresses, by id.
+    pub(super) nodes: BTreeMap<u64, Node>,
+    /// By the last membership that is restored.
+    pub(super) learners: BTreeSet<u64>,
     /// Log entries that the state machine does not cover yet.
     pub(super) tail: u64,
     /// Who votes by the last membership that the file knows.
@@ -61,8 +66,13 @@ impl Checks {
         Checks { version, retired: RetiredCheck::new(drop_retired), ..Checks::default() }
     }
 
+    /// For an import that stops there.
+    pub(super) fn stopping_at(self, stop: Option<Stop>) -> Self {
+        Checks { log: LogCheck::stopping_at(stop), ..self }
+    }
+
     /// Checks what `line` says against what those before it said. Gives the record to hand on, if it is of use to a target:
-    /// identity and hard state go into the seed, the expire index is rebuilt.
+    /// identity and hard state go into the seed, the expire index is rebuilt, and log entries beyond the stop are left out.
     pub(super) fn push(&mut self, line: u64, decoded: Decoded) -> Result<Option<Record>, Refusal> {
         let record = match decoded {
             Decoded::Record(record) => record,
@@ -78,7 +88,7 @@ impl Checks {
         self.counts.push(&record);
         self.check(line, &record)?;
         let restored = match &record {
-            Record::LogEntry(_) => true,
+            Record::LogEntry(_) => !self.log.is_past_stop(),
             Record::State(record) => !matches!(record, StateRecord::Expire { .. } | StateRecord::Ignored),
             _ => false,
         };
@@ -104,7 +114,7 @@ impl Checks {
         let headless = self.check_log_start()?;
         let retired = self.retired.ends_log(self.state.applied.get().copied())?;
         self.state.check_sequence().map_err(|at| Fault { line: Some(at.line), refusal: at.value })?;
-        let last = match (self.log.last(), self.check_state()?) {
+        let end = match (self.log.last(), self.check_state()?) {
             (Some(log), Some(applied)) if log.index > applied.index => log,
             (Some(log), Some(applied)) => {
                 // A log below its state: a node that took a snapshot and stopped before it cleared its old log.
@@ -114,19 +124,24 @@ impl Checks {
             (Some(last), None) | (None, Some(last)) => last,
             (None, None) => return Err(whole(Refusal::NoState)),
         };
-        self.check_log_ids(last)?;
-        let log_dropped = self.state.applied.get().copied().filter(|_| headless || retired);
+        self.check_log_ids(end)?;
+        let applied = self.state.applied.get().copied();
+        let last = self.log.end(applied, end).map_err(whole)?;
+        let log_dropped = applied.filter(|_| headless || retired);
+        let membership = self.membership();
         Ok(Facts {
             hard_state: HardState {
                 node_id: self.node_id.known(),
                 vote: self.vote.known(),
-                committed: self.committed.known(),
+                committed: self.committed.known().map(|known| if known.index > last.index { last } else { known }),
                 purged: log_dropped.or(self.purged.known()),
             },
             node_id_line: self.node_id.line(),
             last,
-            tail: self.log.len_above(self.state.applied.get().map(|applied| applied.index)),
-            voters: self.voters(),
+            tail: self.log.len_above(applied.map(|applied| applied.index)) - (end.index - last.index),
+            voters: membership.map(Membership::voters).unwrap_or_default(),
+            learners: membership.map(Membership::learners).unwrap_or_default(),
+            nodes: self.state.nodes.clone(),
             counts: self.counts,
             log_dropped,
             retired: self.retired.counts(),
@@ -204,16 +219,17 @@ impl Checks {
         }
     }
 
-    fn voters(&self) -> BTreeSet<u64> {
+    /// The last one that is restored.
+    fn membership(&self) -> Option<&Membership> {
         let applied = self.state.membership.get();
         match (self.log.membership(), applied) {
             // The log's last membership is news only if the state does not have a later one.
             (Some((index, in_log)), Some(stored)) if stored.log_id.is_none_or(|log_id| *index > log_id.index) => {
-                in_log.voters()
+                Some(in_log)
             }
-            (_, Some(stored)) => stored.membership.voters(),
-            (Some((_, in_log)), None) => in_log.voters(),
-            (None, None) => BTreeSet::new(),
+            (_, Some(stored)) => Some(&stored.membership),
+            (Some((_, in_log)), None) => Some(in_log),
+            (None, None) => None,
         }
     }
 }

@@ -4,7 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{At, Refusal};
+use super::{
+    At, Refusal,
+    stop::{Stop, Stopper},
+};
 use crate::record::{LeaderId, LogEntry, LogId, Membership, Payload};
 
 #[derive(Debug, Default)]
@@ -14,9 +17,14 @@ pub(super) struct LogCheck {
     /// For each leader, the index of its first entry; indexes ascend.
     leaders: Vec<(u64, LeaderId)>,
     membership: Option<(u64, Membership)>,
+    stopper: Stopper,
 }
 
 impl LogCheck {
+    pub(super) fn stopping_at(stop: Option<Stop>) -> Self {
+        LogCheck { stopper: Stopper::new(stop), ..LogCheck::default() }
+    }
+
     pub(super) fn push(&mut self, line: u64, entry: &LogEntry) -> Result<(), Refusal> {
         let log_id = entry.log_id;
         if let Some(last) = self.last {
@@ -29,6 +37,11 @@ impl LogCheck {
         }
         if let Payload::Membership(membership) = &entry.payload {
             check_membership(membership)?;
+        }
+        let taken = self.stopper.takes(entry);
+        if let Payload::Membership(membership) = &entry.payload
+            && taken
+        {
             self.membership = Some((log_id.index, membership.clone()));
         }
         if self.leaders.last().is_none_or(|(_, leader)| *leader != log_id.leader_id) {
@@ -48,6 +61,16 @@ impl LogCheck {
         self.last
     }
 
+    /// Whether the last entry, and so all that follow, lies beyond the point where the import stops.
+    pub(super) fn is_past_stop(&self) -> bool {
+        self.stopper.is_past()
+    }
+
+    /// Where the restored state ends, of a backup whose state is at `applied`, and whose log or state ends at `end`.
+    pub(super) fn end(&self, applied: Option<LogId>, end: LogId) -> Result<LogId, Refusal> {
+        self.stopper.end(applied, self.first.map(|at| at.value), end)
+    }
+
     /// How many entries stand above `index`; all of them when it is `None`.
     pub(super) fn len_above(&self, index: Option<u64>) -> u64 {
         match (self.first, self.last) {
@@ -59,7 +82,7 @@ impl LogCheck {
         }
     }
 
-    /// The last membership in the log, and its index.
+    /// The last membership that is taken of the log, and its index.
     pub(super) fn membership(&self) -> Option<&(u64, Membership)> {
         self.membership.as_ref()
     }

@@ -13,10 +13,12 @@ mod once;
 mod options;
 mod origin;
 mod plan;
+mod planned;
 mod refusal;
 mod retired;
 mod room;
 mod state;
+mod stop;
 mod summary;
 
 #[cfg(test)]
@@ -32,12 +34,14 @@ use check::{Checks, Facts};
 use error::InputName;
 use once::{At, Once};
 use origin::origin;
-use plan::ImportPlan;
 
 pub use error::ImportError;
 pub use options::{ImportOptions, OptionsError};
 pub use origin::is_origin;
+pub use plan::ImportPlan;
+pub use planned::{OldCluster, PlannedImport, plan};
 pub use refusal::Refusal;
+pub use stop::{Reach, Stop};
 pub use summary::{ImportOutcome, ImportSummary, Progress, RecordCounts, Warning};
 
 use crate::{
@@ -65,7 +69,7 @@ pub fn run<T: RestoreTarget>(
         reader.require_seal()?;
     }
     let name = InputName(name);
-    let mut checks = Checks::new(reader.version(), options.drop_retired);
+    let mut checks = Checks::new(reader.version(), options.drop_retired).stopping_at(options.stop);
     // Nothing is begun for a file that is not of a version that is read.
     let first = next(&mut reader, &mut checks, name)?;
 
@@ -73,9 +77,10 @@ pub fn run<T: RestoreTarget>(
     if let Some((line, Some(record))) = first {
         hand_on(&mut generation, line, record).map_err(|error| name.target(error))?;
     }
-    feed(&mut reader, &mut checks, &mut generation, name, progress)?;
+    let take = |line, record| hand_on(&mut generation, line, record);
+    feed(&mut reader, &mut checks, take, name, progress)?;
     let facts = checks.finish().map_err(|fault| name.fault(fault))?;
-    let plan = ImportPlan::new(&facts, &options.identity).map_err(|fault| name.fault(fault))?;
+    let plan = ImportPlan::new(&facts, options).map_err(|fault| name.fault(fault))?;
     build(&reader, &facts, plan, generation, name, options)
 }
 
@@ -90,11 +95,11 @@ fn next(
     Ok(Some((line, record)))
 }
 
-/// Every line after the first: checked, handed on.
+/// Every line that is left: checked, handed on.
 fn feed(
     reader: &mut Reader<'_>,
     checks: &mut Checks,
-    generation: &mut impl RestoreGeneration,
+    mut take: impl FnMut(u64, Record) -> Result<(), RestoreError>,
     name: InputName<'_>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(), ImportError> {
@@ -102,7 +107,7 @@ fn feed(
     reader.for_each(|line, bytes, decoded| {
         let record = checks.push(line, decoded).map_err(|refusal| name.refuse(Some(line), refusal))?;
         if let Some(record) = record {
-            hand_on(generation, line, record).map_err(|error| name.target(error))?;
+            take(line, record).map_err(|error| name.target(error))?;
         }
         if bytes - told >= PROGRESS_STEP {
             told = bytes;
@@ -140,12 +145,14 @@ fn build(
     }
 
     let node_id = plan.node_id();
-    let origin = origin(reader.sha256(), node_id, plan.members());
+    let origin = origin(reader.sha256(), node_id, plan.members(), &options.variant());
     let warnings = plan.warnings(facts, reader.seal().is_some());
-    let seed = plan.seed(&state).map_err(|error| name.refuse(None, error.into()))?;
-    let (cluster_id, last_applied) = match &seed {
-        Seed::SameNode(_) => (None, state.last_applied),
-        Seed::NewLineage { lineage, .. } => (Some(lineage.cluster_id.clone()), Some(lineage.log_id)),
+    let seed = plan.seed(&state).map_err(|refusal| name.refuse(None, refusal))?;
+    let (cluster_id, last_applied, sequence) = match &seed {
+        Seed::SameNode(_) => (None, state.last_applied, state.sequence),
+        Seed::NewLineage { lineage, sequence, .. } => {
+            (Some(lineage.cluster_id.clone()), Some(lineage.log_id), *sequence)
+        }
     };
     let summary = ImportSummary {
         node_id,
@@ -153,7 +160,7 @@ fn build(
         last_applied,
         tail: facts.tail,
         keys: state.keys,
-        sequence: state.sequence,
+        sequence,
         lines: reader.lines(),
         bytes: reader.bytes(),
         sha256: hex(&reader.sha256()),

@@ -39,17 +39,18 @@ pub fn is_origin(live: Origin, input: impl Read + Send, options: &ImportOptions)
         }
     }
     let node_id = node_id?;
-    (origin(reader.sha256(), node_id, members) == live).then_some(node_id)
+    (origin(reader.sha256(), node_id, members, &options.variant()) == live).then_some(node_id)
 }
 
-/// SHA-256 over the SHA-256 of the file without its compression, the node id as 8 bytes big-endian, and the text of
-/// [`MemberList::canonical`] (nothing without a list).
-pub(super) fn origin(file: [u8; 32], node_id: u64, members: Option<&MemberList>) -> Origin {
+/// SHA-256 over the SHA-256 of the file without its compression, the node id as 8 bytes big-endian, the text of
+/// [`MemberList::canonical`] (nothing without a list), and that of [`ImportOptions::variant`].
+pub(super) fn origin(file: [u8; 32], node_id: u64, members: Option<&MemberList>, variant: &str) -> Origin {
     let mut hasher = Sha256::new();
     hasher.update(file);
     hasher.update(node_id.to_be_bytes());
     if let Some(members) = members {
         hasher.update(members.canonical());
     }
+    hasher.update(variant);
     Origin(hasher.finalize().into())
 }

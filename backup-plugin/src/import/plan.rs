@@ -3,33 +3,50 @@
 use super::{
     Refusal,
     check::{Facts, Fault},
-    options::Identity,
+    options::{Identity, ImportOptions},
+    room::check_sequence,
     summary::Warning,
 };
 use crate::{
-    cluster::{Basis, Exhausted, Lineage, MemberList},
+    cluster::{Basis, Lineage, MemberList},
     record::{HardState, LogId, Vote},
     target::{RestoredState, Seed},
 };
 
 /// What an import will make.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum ImportPlan {
+pub enum ImportPlan {
     /// The node that was exported, as it was: the log tail stays in the log.
     SameNode { node_id: u64, hard_state: HardState },
-    /// A member of a new cluster: the log tail is applied, and the new log goes on from `last`.
-    NewLineage { node_id: u64, members: MemberList, vote: Option<Vote>, last: LogId },
+    /// A member of a new cluster: the log tail is applied, and the new log goes on from `last` with the entry `first`.
+    NewLineage {
+        node_id: u64,
+        members: MemberList,
+        vote: Option<Vote>,
+        last: LogId,
+        first: LogId,
+        min_term: u64,
+        bump_seq: u64,
+    },
 }
 
 impl ImportPlan {
-    pub(super) fn new(facts: &Facts, identity: &Identity) -> Result<Self, Fault> {
-        match identity {
-            Identity::NewMember { id, members } => Ok(ImportPlan::NewLineage {
-                node_id: *id,
-                members: members.clone(),
-                vote: facts.hard_state.vote,
-                last: facts.last,
-            }),
+    pub(super) fn new(facts: &Facts, options: &ImportOptions) -> Result<Self, Fault> {
+        match &options.identity {
+            Identity::NewMember { id, members } => {
+                let (vote, last, min_term) = (facts.hard_state.vote, facts.last, options.min_term);
+                let first = Lineage::first_log_id(members, vote, last, min_term)
+                    .map_err(|exhausted| Fault { line: None, refusal: exhausted.into() })?;
+                Ok(ImportPlan::NewLineage {
+                    node_id: *id,
+                    members: members.clone(),
+                    vote,
+                    last,
+                    first,
+                    min_term,
+                    bump_seq: options.bump_seq,
+                })
+            }
             Identity::SameNode { id: given } => {
                 let fault = |refusal| Fault { line: facts.node_id_line, refusal };
                 let node_id = match (facts.hard_state.node_id, *given) {
@@ -45,6 +62,13 @@ impl ImportPlan {
                 {
                     return Err(Fault { line: None, refusal: Refusal::VoteBehind { term, last: facts.last } });
                 }
+                // The others of its cluster would still have what it drops.
+                if let Some(stop) = options.stop
+                    && facts.voters.len() > 1
+                {
+                    let refusal = Refusal::StopOneOfMany { node_id, voters: facts.voters.len(), stop };
+                    return Err(Fault { line: None, refusal });
+                }
                 let hard_state = HardState { node_id: Some(node_id), ..facts.hard_state.clone() };
                 Ok(ImportPlan::SameNode { node_id, hard_state })
             }
@@ -52,7 +76,7 @@ impl ImportPlan {
     }
 
     /// The node that is made.
-    pub(super) fn node_id(&self) -> u64 {
+    pub fn node_id(&self) -> u64 {
         match self {
             ImportPlan::SameNode { node_id, .. } | ImportPlan::NewLineage { node_id, .. } => *node_id,
         }
@@ -75,13 +99,15 @@ impl ImportPlan {
     }
 
     /// Who the generation is to be, now that its state is known.
-    pub(super) fn seed(self, state: &RestoredState) -> Result<Seed, Exhausted> {
+    pub(super) fn seed(self, state: &RestoredState) -> Result<Seed, Refusal> {
         match self {
             ImportPlan::SameNode { hard_state, .. } => Ok(Seed::SameNode(hard_state)),
-            ImportPlan::NewLineage { node_id, members, vote, last } => {
-                let basis = Basis { vote, last, sequence: state.sequence, content: state.digest };
-                let lineage = Lineage::plan(&members, &basis)?;
-                Ok(Seed::NewLineage { node_id, lineage, nodes: members.nodes() })
+            ImportPlan::NewLineage { node_id, members, vote, last, min_term, bump_seq, .. } => {
+                let sequence = state.sequence.saturating_add(bump_seq);
+                check_sequence(sequence)?;
+                let lineage =
+                    Lineage::plan(&members, &Basis { vote, last, sequence, content: state.digest, min_term })?;
+                Ok(Seed::NewLineage { node_id, lineage, nodes: members.nodes(), sequence })
             }
         }
     }

@@ -6,7 +6,10 @@ use crate::{
     upgrade::Retired,
 };
 
-use super::room::LARGEST;
+use super::{
+    room::LARGEST,
+    stop::{Reach, Stop},
+};
 
 /// Why the record in a line, or a file as a whole, is not imported.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,14 @@ pub enum Refusal {
     NoRoom { name: &'static str, value: u64 },
     #[error(transparent)]
     Exhausted(#[from] Exhausted),
+
+    #[error("{stop} is not where this backup reaches: {reach}")]
+    OutOfReach { stop: Stop, reach: Reach },
+    #[error(
+        "node {node_id} is one of {voters} voters: one member alone can not go back to {stop}; --initial-cluster starts a new \
+         cluster from there"
+    )]
+    StopOneOfMany { node_id: u64, voters: usize, stop: Stop },
 
     /// The target's own reason.
     #[error("{0}")]

@@ -13,7 +13,7 @@ pub(super) fn check_room(record: &Record) -> Result<(), Refusal> {
         Record::Vote(Some(vote)) => check("term", vote.leader_id.term),
         Record::Committed(Some(log_id)) | Record::Purged(Some(log_id)) => check_log_id(*log_id),
         Record::LogEntry(entry) => check_log_id(entry.log_id),
-        Record::State(StateRecord::Sequence(sequence)) => check("sequence number", *sequence),
+        Record::State(StateRecord::Sequence(sequence)) => check_sequence(*sequence),
         Record::State(StateRecord::LastApplied(log_id)) => check_log_id(*log_id),
         Record::State(StateRecord::LastMembership(stored)) => stored.log_id.map_or(Ok(()), check_log_id),
         Record::Header(_)
@@ -25,6 +25,11 @@ pub(super) fn check_room(record: &Record) -> Result<(), Refusal> {
             StateRecord::Node { .. } | StateRecord::Expire { .. } | StateRecord::Kv { .. } | StateRecord::Ignored,
         ) => Ok(()),
     }
+}
+
+/// Whether the last sequence number given out has room above it.
+pub(super) fn check_sequence(sequence: u64) -> Result<(), Refusal> {
+    check("sequence number", sequence)
 }
 
 fn check_log_id(log_id: LogId) -> Result<(), Refusal> {

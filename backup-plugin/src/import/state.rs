@@ -1,18 +1,18 @@
 //! The state machine's records as they go by: what must be there once, sequence numbers, key lengths, nodes.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use roaring::RoaringTreemap;
 
 use super::{At, Once, Refusal, log::check_membership};
-use crate::record::{LogId, MAX_KEY_BYTES, SeqV, StateRecord, StoredMembership};
+use crate::record::{LogId, MAX_KEY_BYTES, Node, SeqV, StateRecord, StoredMembership};
 
 #[derive(Debug, Default)]
 pub(super) struct StateCheck {
     pub(super) applied: Once<LogId>,
     pub(super) membership: Once<StoredMembership>,
     sequence: Once<u64>,
-    nodes: BTreeSet<u64>,
+    pub(super) nodes: BTreeMap<u64, Node>,
     seqs: RoaringTreemap,
     /// The largest sequence number of a record.
     largest: Option<At<u64>>,
@@ -29,9 +29,12 @@ impl StateCheck {
                 check_membership(&stored.membership)?;
                 self.membership.set("LastMembership", line, stored.clone())
             }
-            StateRecord::Node { id, .. } if !self.nodes.insert(*id) => Err(Refusal::NodeTwice { id: *id }),
+            StateRecord::Node { id, node } => match self.nodes.insert(*id, node.clone()) {
+                Some(_) => Err(Refusal::NodeTwice { id: *id }),
+                None => Ok(()),
+            },
             StateRecord::Kv { key, value } => self.push_kv(line, key, value),
-            StateRecord::Node { .. } | StateRecord::Expire { .. } | StateRecord::Ignored => Ok(()),
+            StateRecord::Expire { .. } | StateRecord::Ignored => Ok(()),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::io::{BufReader, Read};
 
 use super::{
-    ImportError, ImportOptions, ImportOutcome, ImportSummary, Progress, RecordCounts, is_origin, run,
+    ImportError, ImportOptions, ImportOutcome, ImportPlan, ImportSummary, Progress, RecordCounts, Stop, is_origin,
+    plan, run,
     testing::{
         self,
         Edit::{self, Change, Cut, Insert, Remove},
@@ -149,7 +150,7 @@ fn every_member_of_a_list_comes_to_the_same_cluster() {
     let entries = ["2=b:1", "1=a:1", "3=c:1,learner"];
     let imports = [1, 2, 3].map(|id| imported(EXPORT, &member(id, &entries)));
     for (id, (summary, live)) in (1..).zip(&imports) {
-        let Seed::NewLineage { node_id, lineage, nodes } = &live.seed else { panic!("{:?}", live.seed) };
+        let Seed::NewLineage { node_id, lineage, nodes, .. } = &live.seed else { panic!("{:?}", live.seed) };
         assert_eq!((*node_id, summary.node_id), (id, id));
         assert_eq!(summary.cluster_id, imports[0].0.cluster_id);
         assert_eq!(summary.cluster_id.as_deref(), Some(lineage.cluster_id.as_str()));
@@ -535,4 +536,62 @@ fn progress_is_told_by_the_mebibyte_and_at_the_end() {
     let told = told(&input);
     assert!(told.len() > 1 && told.is_sorted_by_key(|progress| (progress.lines, progress.bytes)), "{told:?}");
     assert_eq!(told.last(), Some(&end_of(&input)));
+}
+
+#[test]
+fn the_log_is_restored_up_to_the_stop_and_no_further() {
+    let stop = |index| same_node().until(Some(Stop::Index(index)));
+    let (whole, _) = imported(EXPORT, &same_node());
+    for (index, entries, tail) in [(5, 3, 0), (6, 4, 1)] {
+        let (summary, live) = imported(EXPORT, &stop(index));
+        assert_eq!((live.log.len(), summary.tail), (entries, tail));
+        let Seed::SameNode(hard_state) = &live.seed else { panic!("{:?}", live.seed) };
+        assert_eq!(hard_state.committed, Some(log_id(2, 1, index)));
+        assert_eq!(summary.content, whole.content);
+    }
+    for index in [4, 7] {
+        let text = refused(EXPORT.as_bytes(), &stop(index));
+        assert!(
+            text.contains("is not where this backup reaches: from index 5 to 6; the entries in it are from"),
+            "{text}"
+        );
+    }
+    let two = r#"{"Membership":{"configs":[[1],[1,2]],"nodes":{"1":{},"2":{}}}}"#;
+    let two = edited(&[Change(8, r#""Blank""#, two)]);
+    let text = refused(two.as_bytes(), &stop(6));
+    assert!(text.contains("node 1 is one of 2 voters: one member alone can not go back to --to-index 6"), "{text}");
+}
+
+#[test]
+fn what_is_asked_for_makes_another_cluster_of_the_same_file() {
+    let options = || member(1, &["1=a:1"]);
+    let imports = [
+        options(),
+        options().until(Some(Stop::Index(5))),
+        options().bumping_seq(100).unwrap(),
+        options().min_term(50).unwrap(),
+    ]
+    .map(|options| (imported(EXPORT, &options), options));
+    let first = |n: usize| {
+        let Seed::NewLineage { lineage, sequence, .. } = &imports[n].0.1.seed else { panic!("no lineage") };
+        (lineage.log_id, *sequence)
+    };
+    let expected = [(log_id(3, 1, 7), 9), (log_id(3, 1, 6), 9), (log_id(3, 1, 7), 109), (log_id(50, 1, 7), 9)];
+    for (n, (ids, expected)) in (0..4).map(first).zip(expected).enumerate() {
+        assert_eq!(ids, expected);
+        assert_eq!(imports[n].0.0.sequence, expected.1);
+        for (other, ((summary, live), _)) in imports.iter().enumerate().filter(|(other, _)| *other != n) {
+            assert_ne!(summary.cluster_id, imports[n].0.0.cluster_id, "{n} {other}");
+            assert_ne!(live.source.origin, imports[n].0.1.source.origin, "{n} {other}");
+        }
+    }
+    // The plan is what was done.
+    for ((summary, live), options) in &imports {
+        let planned = plan(EXPORT.as_bytes(), "x.ndjson", options, &mut |_| ()).unwrap();
+        let ImportPlan::NewLineage { first, node_id, .. } = planned.plan else { panic!("{:?}", planned.plan) };
+        let Seed::NewLineage { lineage, .. } = &live.seed else { panic!("{:?}", live.seed) };
+        assert_eq!((first, node_id, planned.tail), (lineage.log_id, summary.node_id, summary.tail));
+        assert_eq!(planned.from.nodes[&1].endpoint.addr, "db-1");
+        assert_eq!(planned.warnings, summary.warnings);
+    }
 }

@@ -123,6 +123,8 @@ mod tests {
             voters: vec![node.clone()],
             non_voters: vec![],
             last_seq: 3,
+            cluster_id: None,
+            imported_content: None,
         };
         let id_7 = json!({"leader_id": {"term": 1, "node_id": 1}, "index": 7});
         assert_eq!(

@@ -2,7 +2,6 @@
 //! until the one step that makes it live.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, File},
     io,
     ops::Range,
@@ -12,7 +11,7 @@ use std::{
 
 use backup_plugin::{
     cluster::Lineage,
-    record::{HardState, LogEntry, LogId, Node, Payload, SeqV, StateRecord, StoredMembership},
+    record::{HardState, LogEntry, LogId, Payload, SeqV, StateRecord, StoredMembership},
     target::{Origin, RestoreError, RestoreGeneration, RestoreTarget, RestoredState, Seed, Source},
 };
 
@@ -180,7 +179,10 @@ impl RestoreGeneration for StoreGeneration {
             Seed::SameNode(hard_state) => {
                 self.seed_same(hard_state, &base.name()).map_err(disk("write the log in", &path))?;
             }
-            Seed::NewLineage { node_id, lineage, nodes } => self.seed_lineage(node_id, lineage, nodes, &base)?,
+            Seed::NewLineage { node_id, lineage, nodes, sequence } => {
+                let meta = BaseMeta { nodes, sequence, ..base.meta().clone() };
+                self.seed_lineage(node_id, lineage, meta, &base)?;
+            }
         }
         drop(base);
         store_source(&path, source).map_err(folder)?;
@@ -230,13 +232,7 @@ impl StoreGeneration {
     }
 
     /// A log that begins with the new membership, above a state that names the new members.
-    fn seed_lineage(
-        &self,
-        node_id: u64,
-        lineage: Lineage,
-        nodes: BTreeMap<u64, Node>,
-        base: &Base,
-    ) -> Result<(), RestoreError> {
+    fn seed_lineage(&self, node_id: u64, lineage: Lineage, meta: BaseMeta, base: &Base) -> Result<(), RestoreError> {
         let path = &self.unfinished.path;
         let Payload::Membership(membership) = lineage.entry.payload.clone() else {
             return Err(RestoreError::Folder("a lineage begins with a membership".to_owned()));
@@ -244,8 +240,7 @@ impl StoreGeneration {
         let meta = BaseMeta {
             last_applied: Some(lineage.log_id),
             last_membership: StoredMembership { log_id: Some(lineage.log_id), membership },
-            nodes,
-            ..base.meta().clone()
+            ..meta
         };
         let entry = convert::entry(&lineage.entry).map_err(|err| RestoreError::Folder(err.to_string()))?;
         meta.store(&path.join(base.name())).map_err(disk("write the base in", path))?;

@@ -21,6 +21,8 @@ pub struct RaftConfig {
     pub raft_api_port: u16,
     /// Start a new cluster when the store is not initialised.
     pub single: bool,
+    /// Do not start with another Raft address than the store was imported with.
+    pub strict: bool,
     /// Members of the cluster to join when the store is not initialised, by their Raft addresses.
     pub join: Vec<Endpoint>,
     /// Join as a learner, and stay one.
@@ -88,6 +90,7 @@ impl RaftConfig {
             raft_advertise_host: host("raft_config.raft_advertise_host", settings.raft_advertise_host)?,
             raft_api_port,
             single,
+            strict: settings.strict.unwrap_or(false),
             join,
             learner: settings.learner.unwrap_or(false),
             leave,

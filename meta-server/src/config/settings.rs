@@ -120,6 +120,9 @@ pub struct RaftSettings {
     /// Start a new cluster of this one node; ignored once the store is initialised
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub single: Option<bool>,
+    /// Refuse to start with another Raft address than the list gave that the store was imported with, instead of warning
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub strict: Option<bool>,
     /// Join the cluster of these members, given by their Raft addresses, as a voter; ignored once the store is initialised
     #[arg(long, value_name = "HOST:PORT", num_args = 1..)]
     pub join: Option<Vec<String>>,
@@ -198,8 +201,8 @@ impl StderrLogSettings {
 
 impl RaftSettings {
     fn over(self, under: Self) -> Self {
-        first_of!(self, under: id, raft_dir, raft_listen_host, raft_advertise_host, raft_api_port, single, join, learner,
-            leave_via, leave_id, cluster_id, cluster_name, heartbeat_interval, install_snapshot_timeout, snapshot_logs_since_last,
+        first_of!(self, under: id, raft_dir, raft_listen_host, raft_advertise_host, raft_api_port, single, strict, join,
+            learner, leave_via, leave_id, cluster_id, cluster_name, heartbeat_interval, install_snapshot_timeout, snapshot_logs_since_last,
             compact_above, max_applied_log_to_keep, snapshot_chunk_size, wait_leader_timeout)
     }
 }

@@ -43,6 +43,11 @@ pub enum CtlError {
     InputIsTerminal,
     #[error("cannot read the store in {}", path.display())]
     ReadStore { path: PathBuf, source: io::Error },
+    #[error(
+        "the disk is too full for {input}: even the least that it can take, {least} bytes, is more than the {free} bytes that are \
+         free in {}; nothing was changed", raft_dir.display()
+    )]
+    DiskTooFull { input: String, least: u64, free: u64, raft_dir: PathBuf },
     #[error("no generation is kept in {}: an import keeps the one it replaces with --keep-old", raft_dir.display())]
     NothingKept { raft_dir: PathBuf },
     #[error("no generation {name} is kept in {}, only [{}]", raft_dir.display(), kept.join(" "))]

@@ -58,6 +58,8 @@ fn list(args: &GenerationsArgs, common: Common) -> Result<(), CtlError> {
 
 fn prune(args: &GenerationsArgs, names: &[String], common: Common) -> Result<(), CtlError> {
     let dir = RaftDir::lock_store(&args.raft_dir)?;
+    // What a killed command has left goes too.
+    dir.sweep();
     let kept: Vec<Found> = dir.generations()?.into_iter().filter(|found| !found.live).collect();
     // All names are looked up before anything is deleted.
     let pruned: Vec<&Found> = if names.is_empty() {

@@ -10,14 +10,26 @@ use std::{
 };
 
 use backup_plugin::{
+    clock,
     cluster::{Member, MemberList},
-    import::{self, ImportOptions, ImportOutcome, ImportSummary},
+    import::{self, ImportOptions, ImportOutcome, ImportSummary, Stop},
 };
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{CtlError, input::Input, json, note, print, progress::Meter, sink};
-use crate::{backup::target::StoreTarget, store::Replaced};
+use super::{
+    CtlError,
+    input::Input,
+    json, note,
+    plan::{self, Plan, Present},
+    print,
+    progress::Meter,
+    sink,
+};
+use crate::{
+    backup::target::StoreTarget,
+    store::{Replaced, StoreError},
+};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -27,6 +39,12 @@ Examples:
   Start a new cluster of three from one backup; on each node with its own --id, the same file and the same list:
     databend-metactl import backup.ndjson --raft-dir /var/lib/databend-meta --id 1 \\
         --initial-cluster 1=db-1:28004 2=db-2:28004 3=db-3:28004
+
+  See first what it would replace and write:
+    databend-metactl import --plan --raft-dir /var/lib/databend-meta backup.ndjson
+
+  Go back to a moment, with a backup of `export --with-history`, and keep the present store to be able to undo that:
+    databend-metactl import --raft-dir /var/lib/databend-meta --keep-old --to-time 2026-11-22T12:08:45Z backup.ndjson
 
   From standard input; compressed with gzip or zstd or not, as files may be too:
     ssh backups cat backup.ndjson.zst | databend-metactl import --raft-dir /var/lib/databend-meta
@@ -69,6 +87,30 @@ pub struct ImportHow {
     /// Refuse a backup without a seal: a cut at the end of a line can not be seen in one
     #[arg(long)]
     pub require_seal: bool,
+    /// Say what would be replaced and what would be written, and change nothing
+    #[arg(long)]
+    pub plan: bool,
+    /// Apply the log in the backup up to this index, and drop the rest. `export --with-history` makes backups that can stop
+    /// anywhere; so can those whose log goes on after their state
+    #[arg(long, value_name = "INDEX", conflicts_with = "to_time")]
+    pub to_index: Option<u64>,
+    /// The same by the time of the entries: the state before the first entry that is stamped later than this moment. Entries
+    /// without a time belong to the one before them
+    #[arg(long, value_name = "RFC3339", value_parser = clock::parse)]
+    pub to_time: Option<u64>,
+    /// Give out no sequence number of the next N, which clients may have seen after the backup was made: for a new cluster, the
+    /// same on all of its members
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub bump_seq: u64,
+    /// Begin a new cluster with this term or a later one: the same on all of its members
+    #[arg(long, value_name = "TERM", default_value_t = 0, hide_default_value = true)]
+    pub min_term: u64,
+}
+
+impl ImportHow {
+    fn stop(&self) -> Option<Stop> {
+        self.to_index.map(Stop::Index).or(self.to_time.map(Stop::Time))
+    }
 }
 
 /// What to do when the folder was already imported from this very input, with the same id and list.
@@ -90,10 +132,17 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
     let members = &args.initial_cluster;
     let members = if members.is_empty() { None } else { Some(MemberList::new(members.iter().cloned())?) };
     let target = StoreTarget::new(args.raft_dir.clone()).replacing(replaced(args));
-    let mut options =
-        ImportOptions::new(args.id, members)?.drop_retired(args.how.drop_retired).requiring_seal(args.how.require_seal);
+    let mut options = ImportOptions::new(args.id, members)?
+        .drop_retired(args.how.drop_retired)
+        .requiring_seal(args.how.require_seal)
+        .until(args.how.stop())
+        .bumping_seq(args.how.bump_seq)?
+        .min_term(args.how.min_term)?;
     let path = sink::path(args.db.as_ref(), args.file.as_ref());
     let input = Input::open(path.as_deref())?;
+    if args.how.plan {
+        return tell_plan(args, input, &options, as_json);
+    }
     if again == Again::LeaveAlone {
         let known = target.origins()?;
         // A kept one counts too: whoever has switched back from an import does not want it again. A file is read once more rather
@@ -105,6 +154,7 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
         }
         options = options.unless_from(known);
     }
+    check_room(args, &input)?;
     let Input { name, reader, bytes } = input;
 
     let meter = Meter::start(bytes);
@@ -117,6 +167,36 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
     }
     note(&imported.report());
     Ok(())
+}
+
+/// Reads and checks the input as an import does, and tells the plan that an import would execute.
+fn tell_plan(args: &ImportArgs, input: Input, options: &ImportOptions, as_json: bool) -> Result<(), CtlError> {
+    let present = Present::of(&args.raft_dir)?;
+    let Input { name, reader, bytes } = input;
+    let meter = Meter::start(bytes);
+    let planned = import::plan(reader, &name, options, &mut |progress| meter.set(progress.bytes))?;
+    drop(meter);
+    let raft_dir = args.raft_dir.clone();
+    let free_bytes =
+        plan::free_bytes(&raft_dir).map_err(|error| StoreError::io("ask for the free space of", &raft_dir)(error))?;
+    let plan = Plan { input: name, raft_dir, replaced: replaced(args), planned, present, free_bytes };
+    print(&if as_json { json(&plan.as_json())? } else { plan.as_text() })
+}
+
+/// Refuses early what can not succeed. What a record takes on disk is never this much less than its line.
+fn check_room(args: &ImportArgs, input: &Input) -> Result<(), CtlError> {
+    const LINE_TO_STORE: u64 = 64;
+    // What is dropped takes no room.
+    let whole = args.how.stop().is_none() && !args.how.drop_retired;
+    let Some(bytes) = input.bytes.filter(|_| whole) else { return Ok(()) };
+    let least = bytes / LINE_TO_STORE;
+    match plan::free_bytes(&args.raft_dir) {
+        Ok(free) if free < least => {
+            Err(CtlError::DiskTooFull { input: input.name.clone(), least, free, raft_dir: args.raft_dir.clone() })
+        }
+        // Whoever can not tell how much is free finds out.
+        _ => Ok(()),
+    }
 }
 
 fn replaced(args: &ImportArgs) -> Replaced {

@@ -17,6 +17,7 @@ mod keys_layout;
 mod member_list;
 mod metrics;
 mod older;
+mod plan;
 mod progress;
 mod rollback;
 mod sink;
@@ -204,6 +205,12 @@ mod tests {
             "convert --db a --out b",
             "convert --db a --out b --data-version V003 --drop-retired --id 1",
             "import --raft-dir d --keep-old b",
+            "import --raft-dir d --plan b",
+            "import --raft-dir d --to-index 7 b",
+            "import --raft-dir d --to-time 2026-11-22T12:08:45Z b --id 1 --initial-cluster 1=a:1 --bump-seq 9 --min-term 3",
+            "export --with-history b",
+            "export --logs none b",
+            "export --logs all --raft-dir d b",
             "generations --raft-dir d --json",
             "generations --raft-dir d --prune",
             "generations --raft-dir d --prune gen-000001 gen-000002",
@@ -238,6 +245,9 @@ mod tests {
             ("import b", ErrorKind::MissingRequiredArgument),
             ("export --data-version V001 b", ErrorKind::InvalidValue),
             ("export --drop-applied-log b", ErrorKind::MissingRequiredArgument),
+            ("import --raft-dir d --to-index 7 --to-time 2026-11-22T12:08:45Z b", ErrorKind::ArgumentConflict),
+            ("import --raft-dir d --to-time yesterday b", ErrorKind::ValueValidation),
+            ("export --with-history --logs all b", ErrorKind::ArgumentConflict),
             ("import --raft-dir d --initial-cluster 1=a", ErrorKind::ValueValidation),
             ("import --raft-dir d --initial-cluster 1=a:1,voter", ErrorKind::ValueValidation),
             ("status --timeout 0", ErrorKind::ValueValidation),

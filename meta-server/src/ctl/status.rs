@@ -51,7 +51,14 @@ impl Display for AsText<'_> {
         }
         replication(f, status)?;
         members(f, "Voters", &status.voters)?;
-        members(f, "NonVoters", &status.non_voters)
+        members(f, "NonVoters", &status.non_voters)?;
+        if let Some(cluster_id) = &status.cluster_id {
+            writeln!(f, "ClusterID: {cluster_id}")?;
+        }
+        if let Some(content) = &status.imported_content {
+            writeln!(f, "ImportedContent: {content}")?;
+        }
+        Ok(())
     }
 }
 
@@ -124,6 +131,8 @@ fn as_json(status: &ClusterStatus) -> Value {
         "voters": status.voters,
         "non_voters": status.non_voters,
         "last_seq": status.last_seq,
+        "cluster_id": status.cluster_id,
+        "imported_content": status.imported_content,
     })
 }
 

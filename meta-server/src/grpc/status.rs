@@ -29,6 +29,8 @@ impl From<NodeStatus> for pb::ClusterStatus {
             last_seq: status.last_seq,
             snapshot_key_count: status.snapshot_key_count,
             raft_log_status: Some(status.raft_log.into()),
+            cluster_id: status.cluster_id,
+            imported_content: status.imported_content,
         }
     }
 }

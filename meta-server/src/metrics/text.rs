@@ -193,6 +193,8 @@ mod tests {
             voters: Vec::new(),
             non_voters: Vec::new(),
             last_seq: 4,
+            cluster_id: None,
+            imported_content: None,
         };
         let state =
             StateCounts { base_bytes: 11, base_expiring: 12, building: 1, written: 13, receiving: 1, watchers: 2 };

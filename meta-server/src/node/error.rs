@@ -126,6 +126,12 @@ pub enum StartError {
     )]
     OtherCluster { raft_dir: String, stored: String, given: String },
 
+    #[error(
+        "the list that the store in {raft_dir} was imported with has node {id} at {listed}, and the configuration at {configured}: the \
+         other members look for it at {listed}; correct --raft-advertise-host or --raft-api-port, or leave out --strict"
+    )]
+    OtherAddress { raft_dir: String, id: u64, listed: String, configured: String },
+
     #[error("cannot start Raft with these times")]
     Times(#[from] openraft::ConfigError),
 

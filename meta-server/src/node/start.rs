@@ -38,6 +38,9 @@ impl MetaNode {
         let raft_dir = store.raft_dir().display().to_string();
         let (id, beginning) = identity::identify(&store, &config.raft).await?;
 
+        let on_record = store.state.view().nodes().get(&id).cloned();
+        let endpoint = advertised(&config.raft, on_record.as_ref());
+        check_address(&store, id, on_record.as_ref(), &endpoint, config.raft.strict)?;
         let raft_config = Arc::new(raft_config(&config.raft).validate()?);
         let guard = Guard::new(id, store.identity().incarnation, store.log.clone());
         let channels = Channels::new(store.state.clone());
@@ -52,7 +55,6 @@ impl MetaNode {
                 .map_err(|error| StartError::Initialize { raft_dir: raft_dir.clone(), reason: error.to_string() })?;
         }
 
-        let endpoint = advertised(&config.raft, store.state.view().nodes().get(&id));
         let grpc_address = advertised_grpc(config, grpc_address).to_string();
         let node = Arc::new(Self {
             id,
@@ -127,6 +129,29 @@ fn advertised(config: &RaftConfig, on_record: Option<&Node>) -> Endpoint {
         .or_else(|| on_record.map(|node| node.endpoint.addr.clone()))
         .unwrap_or_else(|| gethostname::gethostname().to_string_lossy().into_owned());
     Endpoint { addr, port: config.raft_api_port }
+}
+
+/// Until a node that was imported with a list is led, the others know it by the list alone: one that is elsewhere is not found.
+fn check_address(
+    store: &Store,
+    id: u64,
+    listed: Option<&Node>,
+    configured: &Endpoint,
+    strict: bool,
+) -> Result<(), StartError> {
+    let Some(listed) = listed.map(|node| &node.endpoint).filter(|listed| *listed != configured) else { return Ok(()) };
+    if !store.identity().elect_on_open {
+        return Ok(());
+    }
+    if !strict {
+        tracing::warn!(
+            node = id, %listed, %configured,
+            "this node is not at the address of the list it was imported with, where the other members look for it"
+        );
+        return Ok(());
+    }
+    let raft_dir = store.raft_dir().display().to_string();
+    Err(StartError::OtherAddress { raft_dir, id, listed: listed.to_string(), configured: configured.to_string() })
 }
 
 /// Where clients are told to reach this node.

@@ -48,6 +48,10 @@ pub struct NodeStatus {
     pub non_voters: Vec<Node>,
     /// The last sequence number given out.
     pub last_seq: u64,
+    /// 64 lower-case hex digits; `None` while the node belongs to no cluster.
+    pub cluster_id: Option<String>,
+    /// The content digest of the state that was imported, if one was.
+    pub imported_content: Option<String>,
 }
 
 impl MetaNode {
@@ -83,6 +87,8 @@ impl MetaNode {
             voters: membership.voter_ids().map(node).collect(),
             non_voters: membership.membership().learner_ids().map(node).collect(),
             last_seq: view.sequence(),
+            cluster_id: self.guard.cluster_id(),
+            imported_content: self.store.imported_content().map(str::to_owned),
         }
     }
 }

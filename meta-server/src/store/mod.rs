@@ -39,6 +39,7 @@ pub struct Store {
     pub log: LogDb,
     pub state: StateMachine,
     pins: PinRegistry,
+    ancestry: Option<Ancestry>,
     dir: RaftDir,
 }
 
@@ -54,11 +55,12 @@ impl Store {
                 dir.switch_to(&built, Replaced::Delete)?
             }
         };
+        let ancestry = load_ancestry(&generation)?;
         let generation = Generation::open(&generation)?;
         dir.sweep();
         generation.sweep_bases();
         let (log, state) = generation.start(options)?;
-        Ok(Store { log, state, pins: PinRegistry::default(), dir })
+        Ok(Store { log, state, pins: PinRegistry::default(), ancestry, dir })
     }
 
     pub fn raft_dir(&self) -> &Path {
@@ -81,6 +83,11 @@ impl Store {
             incarnation: state.incarnation.unwrap_or_default(),
             elect_on_open: state.elect_on_open,
         }
+    }
+
+    /// The content digest of the state that was imported, if one was.
+    pub fn imported_content(&self) -> Option<&str> {
+        self.ancestry.as_ref().map(|ancestry| ancestry.source.content.as_str())
     }
 
     /// What exports hold back from being purged.

@@ -1,7 +1,7 @@
 //! Long runs of what the tests do in short: every way to restore, where the tests take so many that any two choices meet; nodes
 //! and links that fail in random order; writes without end.
 //!
-//! `cargo bench -p integration-tests --bench faults -- matrix`, `faults` or `growth`; without a command it does nothing. A broken
+//! `cargo bench -p integration-tests --bench faults -- matrix`, `faults`, `io` or `growth`; without a command it does nothing. A broken
 //! promise ends it with a panic or a violation, and never with exit code 0.
 
 // What it prints is what it is for.
@@ -9,6 +9,7 @@
 
 mod faults;
 mod growth;
+mod io;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -39,6 +40,8 @@ enum Command {
     Matrix,
     /// Kill, freeze, restart and cut off nodes of a cluster under load, in random order
     Faults(faults::Faults),
+    /// Put a fault into every I/O call of imports, rollbacks and exports, one at a time
+    Io(io::Io),
     /// Write again and again, and watch disk and memory
     Growth(growth::Watch),
 }
@@ -54,6 +57,7 @@ fn main() -> Result<ExitCode> {
     Ok(match command {
         Command::Matrix => runtime.block_on(matrix()),
         Command::Faults(faults) => runtime.block_on(faults.run()),
+        Command::Io(io) => runtime.block_on(io.run()),
         Command::Growth(watch) => runtime.block_on(watch.run()),
     })
 }

@@ -1,0 +1,181 @@
+//! The tool with a fault at one of its I/O calls: the n-th of a kind fails, or kills the program before it is done. For real:
+//! `strace` does that to the program under test. Where it is not installed, or may not trace, the caller is told.
+//!
+//! A sweep puts the fault at call 1, 2, 3, … of each kind until a run has fewer calls than that, and after each run asks whether the
+//! promise was kept: what was there is there, or what was to be made.
+
+use std::{
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use crate::{
+    binaries, fixtures, folder, generate,
+    tool::{self, Ran, args, export_folder, import, metactl},
+};
+
+/// What is done to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails as on a full disk.
+    Full,
+    /// It fails as on a broken one.
+    Broken,
+    /// The program is killed in it.
+    Kill,
+}
+
+pub const FAULTS: [Fault; 3] = [Fault::Full, Fault::Broken, Fault::Kill];
+
+impl Fault {
+    fn injected(self) -> &'static str {
+        match self {
+            Fault::Full => "error=ENOSPC",
+            Fault::Broken => "error=EIO",
+            Fault::Kill => "signal=KILL",
+        }
+    }
+}
+
+/// The calls by which a program changes what is on disk.
+pub const CALLS: [&str; 13] = [
+    "write",
+    "pwrite64",
+    "writev",
+    "fsync",
+    "fdatasync",
+    "sync_file_range",
+    "ftruncate",
+    "rename",
+    "renameat2",
+    "mkdir",
+    "unlink",
+    "unlinkat",
+    "flock",
+];
+
+/// What is interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// An import over a store, which goes.
+    Import,
+    /// An import over a store, which is kept.
+    ImportKeepingOld,
+    Rollback,
+    /// A backup of a folder over an older one.
+    Export,
+}
+
+pub const WORKS: [Work; 4] = [Work::Import, Work::ImportKeepingOld, Work::Rollback, Work::Export];
+
+/// Whether faults can be put into programs here.
+pub async fn possible() -> bool {
+    let mut command = tokio::process::Command::new("strace");
+    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true"]);
+    let works = command.stdout(Stdio::null()).stderr(Stdio::null()).status().await.is_ok_and(|status| status.success());
+    if !works {
+        eprintln!("SKIPPED: strace is not installed, or may not trace programs here");
+    }
+    works
+}
+
+/// Everything that a sweep begins from, made once.
+pub struct Scene {
+    temp: tempfile::TempDir,
+    old: String,
+    new: String,
+}
+
+impl Scene {
+    pub async fn prepare(keys: u64) -> Scene {
+        let temp = tempfile::tempdir().unwrap();
+        let at = |name: &str| temp.path().join(name);
+        generate::write(&at("new.ndjson"), keys, 60);
+        import(&at("old"), &fixtures::path("v004.ndjson")).await;
+        let old = export_folder(&at("old")).await;
+        import(&at("reference"), &at("new.ndjson")).await;
+        let new = export_folder(&at("reference")).await;
+        folder::copy(&at("old"), &at("both"));
+        metactl([&"import", &"--keep-old", &"--raft-dir", &at("both"), &at("new.ndjson")]).await.expect(0);
+        Scene { temp, old, new }
+    }
+
+    /// One run with a fault at the `n`-th call. `None`: there were fewer, and the work was done. Panics where a promise was broken.
+    pub async fn run(&self, work: Work, fault: Fault, call: &str, n: u32) -> Option<Ran> {
+        let case = format!("{work:?}, {fault:?} at {call} {n}");
+        let stage = self.temp.path().join("stage");
+        let _ = fs::remove_dir_all(&stage);
+        fs::create_dir(&stage).unwrap();
+        let (raft_dir, backup) = (stage.join("meta"), stage.join("backup"));
+        folder::copy(&self.temp.path().join(if work == Work::Rollback { "both" } else { "old" }), &raft_dir);
+        fs::write(&backup, "the older backup").unwrap();
+        let input = self.temp.path().join("new.ndjson");
+        let line = match work {
+            Work::Import => args([&"import", &"--raft-dir", &raft_dir, &input]),
+            Work::ImportKeepingOld => args([&"import", &"--keep-old", &"--raft-dir", &raft_dir, &input]),
+            Work::Rollback => args([&"rollback", &"--raft-dir", &raft_dir]),
+            Work::Export => args([&"export", &"--raft-dir", &raft_dir, &"--db", &backup]),
+        };
+        let (ran, injected) = traced(&stage.join("trace"), fault, call, n, &line).await;
+        match work {
+            Work::Export => self.check_backup(&case, &ran, &raft_dir, &backup).await,
+            _ => self.check_folder(&case, &ran, work, &raft_dir).await,
+        }
+        injected.then_some(ran)
+    }
+
+    /// All of the old data or all of the new, and no third thing; no garbage after the next change.
+    async fn check_folder(&self, case: &str, ran: &Ran, work: Work, raft_dir: &Path) {
+        let (before, after) = match work {
+            Work::Rollback => (&self.new, &self.old),
+            _ => (&self.old, &self.new),
+        };
+        let found = export_folder(raft_dir).await;
+        if ran.code == Some(0) {
+            assert!(found == *after, "{case}: it said that it was done");
+        } else {
+            assert!(found == *before || found == *after, "{case}: the store is neither the old nor the new one");
+        }
+        let replaced = found == *after;
+        let listed = metactl([&"generations", &"--json", &"--raft-dir", &raft_dir]).await.expect(0);
+        let kept = listed.stdout.matches(r#""live":false"#).count();
+        match work {
+            Work::Rollback => assert_eq!(kept, 1, "{case}: {}", listed.stdout),
+            Work::ImportKeepingOld => assert_eq!(kept, usize::from(replaced), "{case}: {}", listed.stdout),
+            _ => assert_eq!(kept, 0, "{case}: {}", listed.stdout),
+        }
+        metactl([&"generations", &"--prune", &"--raft-dir", &raft_dir]).await.expect(0);
+        assert_eq!(folder::names(raft_dir).len(), 3, "{case}: {:?}", folder::names(raft_dir));
+        assert!(export_folder(raft_dir).await == found, "{case}: what was live is live");
+    }
+
+    /// The older backup, whole, or the new one; and no temp file after the next export of that name.
+    async fn check_backup(&self, case: &str, ran: &Ran, raft_dir: &Path, backup: &Path) {
+        let found = fs::read_to_string(backup).unwrap();
+        if found == "the older backup" {
+            assert_ne!(ran.code, Some(0), "{case}: it said that it was done");
+        } else {
+            metactl([&"import", &"--raft-dir", &backup.with_extension("restored"), &backup]).await.expect(0);
+        }
+        metactl([&"export", &"--raft-dir", &raft_dir, &"--db", &backup]).await.expect(0);
+        let names = folder::names(backup.parent().unwrap());
+        let known = ["backup", "backup.restored", "meta", "trace"];
+        assert!(names.iter().all(|name| known.contains(&name.as_str())), "{case}: {names:?}");
+        assert!(export_folder(raft_dir).await == self.old, "{case}: the store was changed");
+    }
+}
+
+/// Runs the tool; whether the call was ever reached.
+async fn traced(trace: &Path, fault: Fault, call: &str, n: u32, line: &[OsString]) -> (Ran, bool) {
+    // A full or broken disk stays so; a kill needs no repetition.
+    let when = if fault == Fault::Kill { n.to_string() } else { format!("{n}+") };
+    let traced = format!("trace={call}");
+    let inject = format!("inject={call}:{}:when={when}", fault.injected());
+    let mut words = args([&"-f", &"-qq", &"-o", &trace, &"-e", &traced, &"-e", &inject, &binaries::tool()]);
+    words.extend(line.iter().cloned());
+    let ran = tool::run(&PathBuf::from("strace"), &words).await;
+    let seen = fs::read_to_string(trace).unwrap_or_default();
+    (ran, seen.contains("(INJECTED)") || seen.contains("+++ killed by SIGKILL +++"))
+}
