@@ -58,6 +58,9 @@ pub fn plan(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PlannedImport, ImportError> {
     let mut reader = Reader::open(input, name)?;
+    if options.require_seal {
+        reader.require_seal()?;
+    }
     let name = InputName(name);
     let mut checks = Checks::new(reader.version(), options.drop_retired).stopping_at(options.stop);
     let mut size = Size::default();
@@ -68,7 +71,7 @@ pub fn plan(
     feed(&mut reader, &mut checks, take, name, progress)?;
     let facts = checks.finish().map_err(|fault| name.fault(fault))?;
     let plan = ImportPlan::new(&facts, options).map_err(|fault| name.fault(fault))?;
-    let warnings = plan.warnings(&facts);
+    let warnings = plan.warnings(&facts, reader.seal().is_some());
     // With a tail to apply, the state is written twice.
     let states = if plan.replay_to().is_some() && facts.tail > 0 { 2 } else { 1 };
     Ok(PlannedImport {
