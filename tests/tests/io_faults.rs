@@ -11,7 +11,7 @@ async fn whatever_call_fails_there_is_all_of_the_old_data_or_all_of_the_new() {
     let mut points = 0;
     // Each kind of call is met by each work, and the faults take turns.
     for (turn, work) in WORKS.into_iter().enumerate() {
-        for (kind, call) in CALLS.into_iter().enumerate() {
+        for (kind, call) in CALLS.into_iter().enumerate().filter(|(_, call)| Scene::has(work, call)) {
             let n = 1 + u32::try_from((turn + kind) % 3).unwrap();
             points += u32::from(scene.run(work, FAULTS[(turn + kind) % FAULTS.len()], call, n).await.is_some());
         }

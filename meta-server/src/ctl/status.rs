@@ -52,10 +52,11 @@ impl Display for AsText<'_> {
         replication(f, status)?;
         members(f, "Voters", &status.voters)?;
         members(f, "NonVoters", &status.non_voters)?;
-        if let Some(cluster_id) = &status.cluster_id {
-            writeln!(f, "ClusterID: {cluster_id}")?;
-        }
+        // The fingerprint of a restore; of any other node the lines are those of the real one.
         if let Some(content) = &status.imported_content {
+            if let Some(cluster_id) = &status.cluster_id {
+                writeln!(f, "ClusterID: {cluster_id}")?;
+            }
             writeln!(f, "ImportedContent: {content}")?;
         }
         Ok(())
