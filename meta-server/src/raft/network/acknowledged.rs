@@ -19,7 +19,7 @@ pub(super) struct Acknowledged {
 
 /// The last entry that a member acknowledged, to which leader, and in which of its lives.
 #[derive(Debug, Clone, Copy)]
-struct Last {
+pub(super) struct Last {
     vote: Vote,
     incarnation: u64,
     log_id: LogId,
@@ -39,11 +39,9 @@ impl Acknowledged {
             .or_insert(news);
     }
 
-    /// What a member acknowledged that now says it has no entry like the one at `missing`, where that is a contradiction.
-    pub(super) fn lost(&self, member: u64, incarnation: u64, vote: Vote, missing: LogId) -> Option<LogId> {
-        let last = *self.lock().get(&member)?;
-        let same = last.incarnation == incarnation && last.vote == vote;
-        (same && missing.index <= last.log_id.index).then_some(last.log_id)
+    /// The last that a member acknowledged until now.
+    pub(super) fn by(&self, member: u64) -> Option<Last> {
+        self.lock().get(&member).copied()
     }
 
     /// What members have, of what is committed up to `committed`, for all that this node knows as the leader with this vote.
@@ -60,6 +58,14 @@ impl Acknowledged {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Last>> {
         self.by_member.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Last {
+    /// What a member acknowledged that later says it has no entry like the one at `missing`, where that is a contradiction.
+    pub(super) fn lost(self, incarnation: u64, vote: Vote, missing: LogId) -> Option<LogId> {
+        let same = self.incarnation == incarnation && self.vote == vote;
+        (same && missing.index <= self.log_id.index).then_some(self.log_id)
     }
 }
 
@@ -86,13 +92,15 @@ mod tests {
             (3, 7, 3, 20, None),
         ] {
             let case = (member, incarnation, term, missing);
-            assert_eq!(acknowledged.lost(member, incarnation, vote(term), id(3, missing)), expected, "{case:?}");
+            let lost = acknowledged.by(member).and_then(|last| last.lost(incarnation, vote(term), id(3, missing)));
+            assert_eq!(lost, expected, "{case:?}");
         }
         let held = |index| vec![Held { peer: 2, incarnation: 7, log_id: id(3, index) }];
         assert_eq!(acknowledged.held(vote(3), id(3, 15)), held(15), "the rest may be lost");
         assert_eq!(acknowledged.held(vote(3), id(3, 30)), held(20));
         assert_eq!(acknowledged.held(vote(4), id(4, 30)), [], "to another leader, who may have cut the log");
         acknowledged.note(2, 7, vote(4), id(4, 2));
-        assert_eq!(acknowledged.lost(2, 7, vote(4), id(4, 20)), None, "another leader, who may have cut the log");
+        let lost = acknowledged.by(2).and_then(|last| last.lost(7, vote(4), id(4, 20)));
+        assert_eq!(lost, None, "another leader, who may have cut the log");
     }
 }

@@ -2,6 +2,7 @@
 //! is overdue is given up, so that it is tried on a new connection.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -19,10 +20,15 @@ use openraft::{
 };
 use tonic::Streaming;
 
-use super::{Lane, Peer, acknowledged::Acknowledged, reach::Reach, unreachable};
+use super::{
+    Lane, Peer,
+    acknowledged::{Acknowledged, Last},
+    reach::Reach,
+    unreachable,
+};
 use crate::raft::{
     guard::{Guard, Held},
-    types::{TypeConfig, Vote},
+    types::{LogId, TypeConfig, Vote},
     wire,
 };
 
@@ -39,10 +45,22 @@ const OPENING: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Progress {
     sent: AtomicU64,
+    /// For each request that is not answered yet.
+    known: Mutex<VecDeque<Known>>,
     /// Of the leader that sends.
     vote: OnceLock<Vote>,
     /// Why no more is sent.
     failed: Mutex<Option<std::io::Error>>,
+}
+
+/// What a member was known to have when a request was sent to it. What it acknowledged since, on another stream, says nothing of
+/// the answer: that may have been given before.
+#[derive(Clone, Copy)]
+struct Known {
+    /// To this leader.
+    acknowledged: Option<Last>,
+    /// To whoever led, of what is committed.
+    held: Option<LogId>,
 }
 
 impl Peer {
@@ -59,8 +77,9 @@ impl Peer {
         let opened = async {
             // Only a leader sends entries, and a leader's cluster has an id.
             self.guard.mint_cluster().await.map_err(|error| unreachable(&error))?;
-            let acknowledged = (self.lane == Lane::Heartbeat).then(|| self.acknowledged.clone());
-            let requests = requests(input, self.guard.clone(), self.target, progress.clone(), acknowledged);
+            let tells = self.lane == Lane::Heartbeat;
+            let acknowledged = self.acknowledged.clone();
+            let requests = requests(input, self.guard.clone(), self.target, progress.clone(), acknowledged, tells);
             let mut client = self.client(self.lane)?;
             let replies = client.append(requests).await;
             let replies = self.guard.hear(self.target, replies).await.map_err(|status| unreachable(&status))?;
@@ -115,14 +134,15 @@ fn ended() -> RpcError {
 }
 
 /// What goes out. The first request tells what the leader has on record of the other members, and so does the next one when that
-/// has changed: no follower may go on refusing a member that has joined anew. With `acknowledged`, of heartbeats, each tells what
+/// has changed: no follower may go on refusing a member that has joined anew. Where it `tells`, as of heartbeats, each says what
 /// members are known to hold.
 fn requests(
     input: impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     guard: Guard,
     target: u64,
     progress: Arc<Progress>,
-    acknowledged: Option<Acknowledged>,
+    acknowledged: Acknowledged,
+    tells: bool,
 ) -> impl Stream<Item = pb::AppendRequest> + Send + 'static {
     input.scan(None, move |told, request| {
         let changes = guard.changes();
@@ -134,7 +154,7 @@ fn requests(
             Ok(message) => Some(pb::AppendRequest {
                 incarnations,
                 starts: starts.into_iter().map(|(id, start)| (id, start.into())).collect(),
-                held: held(&request, &guard, acknowledged.as_ref()),
+                held: held(&request, &guard, tells.then_some(&acknowledged)),
                 ..message
             }),
             Err(error) => {
@@ -142,6 +162,8 @@ fn requests(
                 None
             }
         };
+        let known = Known { acknowledged: acknowledged.by(target), held: guard.held_by(target) };
+        progress.known.lock().unwrap_or_else(PoisonError::into_inner).push_back(known);
         progress.sent.fetch_add(1, Ordering::Release);
         std::future::ready(message)
     })
@@ -201,19 +223,26 @@ impl Answers {
         accepted.map_err(|error| RPCError::Unreachable(unreachable(&error)))?;
         let result = wire::append_result(reply.result).map_err(|error| RPCError::Unreachable(unreachable(&error)))?;
         let incarnation = reply.responder.map(|responder| responder.incarnation);
-        self.remember(incarnation.unwrap_or_default(), &result).await?;
+        let known = self.progress.known.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        self.remember(incarnation.unwrap_or_default(), &result, known).await?;
         Ok(result)
     }
 
     /// A member that lacks what it acknowledged is not to be counted on any more.
-    async fn remember(&self, incarnation: u64, result: &StreamAppendResult<TypeConfig>) -> Result<(), RpcError> {
+    async fn remember(
+        &self,
+        incarnation: u64,
+        result: &StreamAppendResult<TypeConfig>,
+        known: Option<Known>,
+    ) -> Result<(), RpcError> {
         let Some(vote) = self.progress.vote.get().copied() else { return Ok(()) };
         match result {
             Ok(Some(matched)) => self.acknowledged.note(self.target, incarnation, vote, *matched),
             Err(StreamAppendError::Conflict(missing)) => {
+                let acknowledged = known.and_then(|known| known.acknowledged?.lost(incarnation, vote, *missing));
                 // Also what it acknowledged to others: a leader's log is that of the cluster there.
-                let held = self.guard.held_by(self.target).filter(|held| missing.index <= held.index);
-                if let Some(had) = self.acknowledged.lost(self.target, incarnation, vote, *missing).or(held) {
+                let held = known.and_then(|known| known.held).filter(|held| missing.index <= held.index);
+                if let Some(had) = acknowledged.or(held) {
                     let distrusted = self.guard.distrust(self.target, had, *missing).await;
                     return Err(RPCError::Unreachable(unreachable(&distrusted)));
                 }
