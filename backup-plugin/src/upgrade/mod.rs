@@ -2,10 +2,10 @@
 //!
 //! | change | module |
 //! |---|---|
-//! | V0 to V001: log ids have a leader, the hard state is a vote, a membership maps its nodes | [`leaderless`] |
-//! | V0 to V001: nodes have their addresses | [`node`], [`command`] |
-//! | V0 to V001: databases and tables are the clients' | [`retired`], [`state`] |
-//! | V003 to V004: identity and vote are in the tree of the log | [`raft_log`] |
+//! | V0 to V001: log ids have a leader, the hard state is a vote, a membership maps its nodes | `leaderless` |
+//! | V0 to V001: nodes have their addresses | `node`, `command` |
+//! | V0 to V001: databases and tables are the clients' | `retired`, `state` |
+//! | V003 to V004: identity and vote are in the tree of the log | `raft_log` |
 //!
 //! V001 to V003 differ in what they leave out, so every line of V0 to V003 is read by the same rules. Each line is read by itself:
 //! knows nothing of the lines before it, of files, or of what is to be done about something retired.

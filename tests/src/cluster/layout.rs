@@ -29,7 +29,7 @@ impl Layout {
         self
     }
 
-    /// With a proxy before every node, for [`Cluster::proxy`].
+    /// With a proxy before every node, for `Cluster::proxy`.
     #[must_use]
     pub fn proxied(self) -> Layout {
         Layout { proxied: true, ..self }
