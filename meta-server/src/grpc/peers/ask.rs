@@ -116,6 +116,7 @@ pub fn write(
 ) -> impl Future<Output = Result<Done<Applied>, Failure>> + Send {
     let request = pb::WriteRequest { caller: Some(guard.caller(target)), command };
     async move {
+        speak(guard)?;
         let reply = client.write(request).await.map_err(|status| Failure::of(&status))?.into_inner();
         accept(guard, target, reply.responder.as_ref()).await?;
         let value = match reply.result {
@@ -136,6 +137,7 @@ pub fn write(
 
 /// Asks `target` how far a state must be applied to include all that was acknowledged before.
 pub async fn read_index(mut client: PeerClient, guard: &Guard, target: u64) -> Result<LogId, Failure> {
+    speak(guard)?;
     let request = pb::ReadIndexRequest { caller: Some(guard.caller(target)) };
     let reply = client.read_index(request).await.map_err(|status| Failure::of(&status))?.into_inner();
     accept(guard, target, reply.responder.as_ref()).await?;
@@ -160,6 +162,7 @@ pub fn read(
 ) -> impl Future<Output = Result<Done<Items>, Failure>> + Send {
     let request = pb::ReadRequest { caller: Some(guard.caller(target)), what: Some(what.to_pb()) };
     async move {
+        speak(guard)?;
         let mut replies = client.read(request).await.map_err(|status| Failure::of(&status))?.into_inner();
         let first = replies.message().await.map_err(|status| Failure::of(&status))?;
         match first.and_then(|reply| reply.part) {
@@ -187,6 +190,11 @@ fn item(target: u64, reply: Result<pb::ReadReply, Status>) -> Result<StreamItem,
             described(&status)
         ))),
     }
+}
+
+/// A node that has forgotten would take no answer either, and what it asked for would be done all the same.
+fn speak(guard: &Guard) -> Result<(), Failure> {
+    guard.check_memory().map_err(|refusal| Failure::Unwelcome(refusal.to_string()))
 }
 
 async fn accept(guard: &Guard, target: u64, responder: Option<&pb::Responder>) -> Result<(), Failure> {

@@ -37,11 +37,11 @@ impl PeerApi {
         Ok(self.node.guard().admit(caller).await?)
     }
 
-    /// `last_log_id`: the last entry of the caller, which was let in.
-    async fn check_log(&self, caller: Option<&pb::Caller>, last_log_id: Option<&pb::LogId>) -> Result<(), Status> {
+    /// `last_log_id`: the last entry that the caller, which was let in, had when it asked.
+    fn check_log(&self, caller: Option<&pb::Caller>, last_log_id: Option<&pb::LogId>) -> Result<(), Status> {
         let Some(caller) = caller else { return Ok(()) };
         let last = wire::optional_log_id(last_log_id.copied(), "last_log_id")?;
-        Ok(self.node.guard().check_log(caller.node_id, last).await?)
+        Ok(self.node.guard().check_log(caller.node_id, last)?)
     }
 
     fn responder(&self) -> Option<pb::Responder> {
@@ -70,7 +70,7 @@ impl RaftService for PeerApi {
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
         let request = request.into_inner();
         self.admit(request.caller.as_ref()).await?;
-        self.check_log(request.caller.as_ref(), request.last_log_id.as_ref()).await?;
+        self.check_log(request.caller.as_ref(), request.last_log_id.as_ref())?;
         let pre_vote = request.pre_vote;
         let request = wire::vote_request(request)?;
         let raft = self.node.raft();
@@ -105,7 +105,7 @@ impl RaftService for PeerApi {
     async fn introduce(&self, request: Request<pb::IntroduceRequest>) -> Result<Response<pb::IntroduceReply>, Status> {
         let request = request.into_inner();
         self.admit(request.caller.as_ref()).await?;
-        self.check_log(request.caller.as_ref(), request.last_log_id.as_ref()).await?;
+        self.check_log(request.caller.as_ref(), request.last_log_id.as_ref())?;
         let leader = self.node.leadership().leader;
         Ok(Response::new(pb::IntroduceReply { responder: self.responder(), leader }))
     }

@@ -30,7 +30,8 @@ impl Guard {
         })
     }
 
-    pub(super) fn check_memory(&self) -> Result<(), Refusal> {
+    /// Whether this node may talk to anybody at all.
+    pub fn check_memory(&self) -> Result<(), Refusal> {
         if self.is_forgetful() { Err(Refusal::Forgetful { own: self.inner.node_id }) } else { Ok(()) }
     }
 

@@ -41,7 +41,7 @@ pub use self::{
 };
 use self::{
     record::Record,
-    refusal::{REFUSED, YOU_FORGOT, YOU_WENT_BACK},
+    refusal::{REFUSED, YOU_FORGOT, YOU_WENT_BACK, held_in},
     told::Told,
 };
 use super::{
@@ -175,10 +175,25 @@ impl Guard {
         self.put_on_record(target, responder.incarnation, start, &responder.cluster_id).await
     }
 
-    /// Lets in the log of a peer that was let in itself: `last` is the last entry that it has. From one that lacks what it is known
-    /// to have held, nothing is taken any more.
-    pub async fn check_log(&self, peer: u64, last: Option<LogId>) -> Result<(), GuardError> {
-        match self.record().held_by(peer) {
+    /// Lets in the message of a peer that was let in itself: `last` is the last entry that it had when it sent it. It may have got
+    /// further meanwhile, and this node may have heard of that before the message came; so nothing but the message is refused, and
+    /// the peer is told what it held. From one that lacks that, and so knows that it went back, nothing comes any more.
+    pub fn check_log(&self, peer: u64, last: Option<LogId>) -> Result<(), Refusal> {
+        match self.held_by(peer) {
+            Some(had) if last < Some(had) => Err(self.refuse(peer, Refusal::PeerBehind { peer, had, last })),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets in the answer of a peer that was let in itself: `last` is the last entry that it has, `held` what it was known to hold
+    /// when it was asked. From one that lacks that, nothing is taken any more.
+    pub async fn check_answered_log(
+        &self,
+        peer: u64,
+        held: Option<LogId>,
+        last: Option<LogId>,
+    ) -> Result<(), GuardError> {
+        match held {
             Some(held) if last < Some(held) => Err(self.distrust(peer, held, held).await),
             _ => Ok(()),
         }
@@ -339,12 +354,18 @@ impl Guard {
         if let Err(status) = &answer
             && status.code() == REFUSED
         {
+            let held = held_in(status.details());
+            if held.is_some_and(|held| !self.lacks(held)) {
+                tracing::debug!(peer, "this node asked before it got as far as it is now: {}", status.message());
+                return answer;
+            }
             if self.inner.told.is_news(peer, status.message().to_owned()) {
                 tracing::error!(peer, "a node refuses to talk to this one: {}", status.message());
             }
             let believed = match status.details() {
                 YOU_FORGOT => self.believe_until_led().await,
                 YOU_WENT_BACK => self.believe().await,
+                _ if held.is_some() => self.believe().await,
                 _ => Ok(()),
             };
             if let Err(error) = believed {
@@ -352,6 +373,15 @@ impl Guard {
             }
         }
         answer
+    }
+
+    /// Whether this node ends before an entry that was committed, in its log and in its state.
+    fn lacks(&self, committed: LogId) -> bool {
+        let state = self.inner.metrics.get().and_then(|metrics| {
+            let metrics = metrics.borrow_watched();
+            metrics.last_applied.max(metrics.snapshot)
+        });
+        self.record().log().last_log_id().max(state) < Some(committed)
     }
 
     /// Whether this node knows that nothing it says counts any more.

@@ -1,11 +1,13 @@
 //! Why members do not talk to each other, in words, as a metric's label, and as what the other one is answered. Knows nothing of
 //! how it is found out.
 
-use std::io;
+use std::{fmt, io};
 
+use meta_proto::raft as pb;
+use prost::Message as _;
 use tonic::{Code, Status};
 
-use crate::raft::types::LogId;
+use crate::raft::{types::LogId, wire};
 
 /// Why a message of another node is not taken. Nothing was done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +42,14 @@ pub enum Refusal {
          same --id and address)"
     )]
     PeerReverted { peer: u64, had: LogId, missing: LogId },
+
+    /// The same, or only a message that was under way while it came that far: it knows which.
+    #[error(
+        "node {peer} acknowledged log entries up to {had}, and asks with a log that ends {}: unless it was asking while it got \
+         there, its raft_dir was put back to an older copy, or lost what was on disk; then it takes no part any more, and is to be \
+         removed and joined anew (empty its raft_dir, and start it with --join and the same --id and address)", end(*last)
+    )]
+    PeerBehind { peer: u64, had: LogId, last: Option<LogId> },
 
     /// The same, told by its starts.
     #[error(
@@ -83,19 +93,33 @@ impl Refusal {
             Refusal::OtherNode { .. } => "other_node",
             Refusal::OtherCluster { .. } | Refusal::NoCluster { .. } => "other_cluster",
             Refusal::Stranger { .. } => "stranger",
-            Refusal::PeerReverted { .. } | Refusal::PeerWentBack { .. } | Refusal::WentBack { .. } => "older_copy",
+            Refusal::PeerReverted { .. }
+            | Refusal::PeerBehind { .. }
+            | Refusal::PeerWentBack { .. }
+            | Refusal::WentBack { .. } => "older_copy",
             Refusal::PeerReborn { .. } | Refusal::Reborn { .. } | Refusal::Forgetful { .. } => "other_incarnation",
         }
     }
 
     /// What the one that is refused is to know of itself.
-    fn details(&self) -> &'static [u8] {
+    fn details(&self) -> Vec<u8> {
         match self {
-            Refusal::PeerReborn { kin: true, .. } => YOU_FORGOT,
-            Refusal::PeerReverted { .. } | Refusal::PeerWentBack { .. } => YOU_WENT_BACK,
-            _ => &[],
+            Refusal::PeerReborn { kin: true, .. } => YOU_FORGOT.to_vec(),
+            Refusal::PeerReverted { .. } | Refusal::PeerWentBack { .. } => YOU_WENT_BACK.to_vec(),
+            Refusal::PeerBehind { had, .. } => [YOU_HELD, &wire::log_id_to_pb(*had).encode_to_vec()].concat(),
+            _ => Vec::new(),
         }
     }
+}
+
+fn end(last: Option<LogId>) -> impl fmt::Display {
+    last.map_or_else(|| "before its first entry".to_owned(), |last| format!("at {last}"))
+}
+
+/// What the one that asked had once, by the details of an answer that say so.
+pub(super) fn held_in(details: &[u8]) -> Option<LogId> {
+    let held = pb::LogId::decode(details.strip_prefix(YOU_HELD)?).ok()?;
+    wire::log_id(held, "held").ok()
 }
 
 /// What a member answers when it refuses to listen.
@@ -104,6 +128,8 @@ pub(super) const REFUSED: Code = Code::FailedPrecondition;
 pub(super) const YOU_FORGOT: &[u8] = b"reborn";
 /// The same, where it is so whatever has become of the cluster since.
 pub(super) const YOU_WENT_BACK: &[u8] = b"went back";
+/// What it acknowledged follows: it has gone back if it lacks that.
+const YOU_HELD: &[u8] = b"held ";
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {

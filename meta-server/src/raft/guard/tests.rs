@@ -235,18 +235,45 @@ async fn one_that_lacks_what_it_held_is_refused_from_then_on() {
     guard.write_held().await.unwrap();
     assert_eq!(guard.inner.record.log().state().peer_holds.len(), 1);
     for last in [id(3, 20), id(3, 21), id(4, 2)] {
-        guard.check_log(2, Some(last)).await.unwrap();
+        guard.check_log(2, Some(last)).unwrap();
+        guard.check_answered_log(2, guard.held_by(2), Some(last)).await.unwrap();
     }
+    // It held less when it was asked.
+    guard.check_answered_log(2, Some(id(3, 10)), Some(id(3, 15))).await.unwrap();
     // It had another leader's entries there, or none.
     for last in [Some(id(2, 30)), None] {
         let guard = Guard::new(1, 100, guard.inner.record.log().clone());
         let reverted = Refusal::PeerReverted { peer: 2, had: id(3, 20), missing: id(3, 20) };
-        assert_eq!(refusal(guard.check_log(2, last).await), reverted);
+        assert_eq!(refusal(guard.check_answered_log(2, guard.held_by(2), last).await), reverted);
         assert_eq!(refusal(guard.admit(Some(&caller(2, 7))).await), Refusal::PeerReborn { peer: 2, kin: true });
         assert_eq!(guard.held_by(2), None, "what comes after it is another life");
         guard.replace(2, 7).await.unwrap();
         guard.note_held([held(7, 20)]);
         guard.write_held().await.unwrap();
+    }
+}
+
+/// A message may have been under way while its sender went on: only that message is refused, and only the sender can tell.
+#[tokio::test]
+async fn one_that_asked_with_less_than_it_held_finds_out_itself_whether_it_went_back() {
+    use crate::log::testing::{entry, id};
+    let held = id(3, 20);
+    for (ends, believes) in [(None, true), (Some(19), true), (Some(20), false), (Some(21), false)] {
+        let (_dir, knowing) = guard(Some(OURS));
+        knowing.admit(Some(&caller(2, 7))).await.unwrap();
+        knowing.note_held([Held { peer: 2, incarnation: 7, log_id: held }]);
+        let refused = knowing.check_log(2, Some(id(3, 10))).unwrap_err();
+        assert_eq!(refused, Refusal::PeerBehind { peer: 2, had: held, last: Some(id(3, 10)) });
+        knowing.admit(Some(&caller(2, 7))).await.unwrap();
+        assert_eq!(knowing.held_by(2), Some(held), "nothing is held against it");
+
+        let (_dir, asking) = guard(Some(OURS));
+        if let Some(ends) = ends {
+            let entries = (0..=ends).map(|index| entry(3, index, 10)).collect();
+            asking.inner.record.log().append_blocking(entries).unwrap();
+        }
+        assert!(asking.hear(1, Err::<(), _>(Status::from(refused))).await.is_err());
+        assert_eq!(asking.is_forgetful(), believes, "its log ends at {ends:?}");
     }
 }
 

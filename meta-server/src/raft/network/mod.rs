@@ -112,13 +112,15 @@ impl Peer {
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
         let answer = async {
+            let held = self.guard.held_by(self.target);
             let request = wire::vote_request_to_pb(&request, pre_vote, self.guard.caller(self.target));
             let reply = self.client(Lane::Call)?.vote(request).await;
             let reply = self.guard.hear(self.target, reply).await.map_err(|status| unreachable(&status))?.into_inner();
             self.guard.accept(self.target, reply.responder.as_ref()).await.map_err(|error| unreachable(&error))?;
             let last = wire::optional_log_id(reply.last_log_id, "last_log_id");
             let last = last.map_err(|error| unreachable(&error))?;
-            self.guard.check_log(self.target, last).await.map_err(|error| unreachable(&error))?;
+            let checked = self.guard.check_answered_log(self.target, held, last).await;
+            checked.map_err(|error| unreachable(&error))?;
             let granted_in = reply.responder.clone().filter(|_| reply.granted && !pre_vote);
             let response = wire::vote_reply(reply).map_err(|error| unreachable(&error))?;
             if let Some(responder) = granted_in {
