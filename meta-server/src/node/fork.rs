@@ -34,9 +34,15 @@ impl MetaNode {
     where
         I: IntoIterator<Item = LogId>,
     {
-        let Some(committed) = self.raft.metrics().borrow_watched().local_committed else { return Ok(()) };
-        // Of a leader of the past nothing is expected: what it has may be given up.
-        if vote.leader_id < committed.leader_id {
+        let (seen, committed) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.vote, metrics.local_committed)
+        };
+        let Some(committed) = committed else { return Ok(()) };
+        // Of a leader of the past nothing is expected: what it has may be given up, and Raft does not listen to it. An entry may
+        // have been committed in a later term than its own, so the entry alone does not tell who is one.
+        if vote < seen || vote.leader_id < committed.leader_id {
             return Ok(());
         }
         // Logs that are the same at one index are the same before it.
