@@ -75,6 +75,7 @@ fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Op
     let mut replay = Replay::default();
     let mut segments = BTreeMap::new();
     let mut last: Option<(Found, Scan)> = None;
+    let mut sealed = None;
     let mut begun = None;
     for number in numbers {
         let found = Found::read(segment::path(&dir, *number))?;
@@ -93,7 +94,7 @@ fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Op
             break;
         }
         segments.insert(*number, open_segment(&found)?);
-        last = Some((found, scan));
+        sealed = last.replace((found, scan));
     }
     let Some((found, scan)) = last else { return Err(corrupt("the log has no segment")) };
     let number = found.header.segment;
@@ -107,6 +108,10 @@ fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Op
 
     if let Some(begun) = begun {
         fs::remove_file(&begun).map_err(failed(format!("delete {}", begun.display())))?;
+    }
+    if let Some((found, scan)) = sealed {
+        // Its seal may be no further than the kernel's memory, like the last frame; and from here on it must be there.
+        Segment::resume(found.path, &scan, &found.bytes, files::room(segment_bytes))?.sync()?;
     }
     let salt = found.header.salt;
     let segment = Segment::resume(found.path.clone(), &scan, &found.bytes, files::room(segment_bytes))?;
