@@ -95,6 +95,8 @@ pub struct Watchers {
 #[derive(Default)]
 struct Inner {
     last_id: u64,
+    /// Bytes that wait for all who watch, and for those who were cut off and have not taken what they were told before.
+    backlog: Arc<AtomicUsize>,
     watchers: HashMap<u64, Watcher>,
 }
 
@@ -102,16 +104,41 @@ struct Watcher {
     range: KeyRange,
     filter: Filter,
     events: UnboundedSender<Result<Arc<Event>, Cut>>,
-    /// Bytes that are sent and not yet taken.
-    backlog: Arc<AtomicUsize>,
+    backlog: Backlog,
+}
+
+/// Bytes that were sent and not taken yet: by one watcher, and by all.
+#[derive(Clone)]
+struct Backlog {
+    own: Arc<AtomicUsize>,
+    all: Arc<AtomicUsize>,
+}
+
+impl Backlog {
+    /// Whether one who has taken all else may have so much more, or anybody within these bounds.
+    fn has_room(&self, bytes: usize, share: usize) -> bool {
+        let (own, all) = (self.own.load(Ordering::Relaxed), self.all.load(Ordering::Relaxed));
+        // One change always fits: its values are held anyway.
+        own == 0 || own + bytes <= share && all + bytes <= MAX_BACKLOG
+    }
+
+    fn add(&self, bytes: usize) {
+        self.own.fetch_add(bytes, Ordering::Relaxed);
+        self.all.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn take(&self, bytes: usize) {
+        self.own.fetch_sub(bytes, Ordering::Relaxed);
+        self.all.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Watchers {
     /// Lets a watcher in, until it is dropped.
     pub fn add(&self, range: KeyRange, filter: Filter) -> Watching {
         let (sender, events) = mpsc::unbounded_channel();
-        let backlog = Arc::new(AtomicUsize::new(0));
         let mut inner = self.lock();
+        let backlog = Backlog { own: Arc::default(), all: inner.backlog.clone() };
         inner.last_id += 1;
         let id = inner.last_id;
         inner.watchers.insert(id, Watcher { range, filter, events: sender, backlog: backlog.clone() });
@@ -151,9 +178,10 @@ impl Watcher {
         if !self.range.contains(&event.key) || !self.filter.passes(event) {
             return true;
         }
-        let waiting = self.backlog.fetch_add(bytes, Ordering::Relaxed);
-        // One change always fits: its values are held anyway.
-        let slow = waiting > 0 && waiting + bytes > share;
+        let slow = !self.backlog.has_room(bytes, share);
+        if !slow {
+            self.backlog.add(bytes);
+        }
         let told = self.events.send(if slow { Err(Cut::Slow) } else { Ok(event.clone()) });
         told.is_ok() && !slow
     }
@@ -164,21 +192,23 @@ pub struct Watching {
     id: u64,
     watchers: Watchers,
     events: UnboundedReceiver<Result<Arc<Event>, Cut>>,
-    backlog: Arc<AtomicUsize>,
+    backlog: Backlog,
 }
 
 impl Watching {
     /// The next change; after an error there are no more.
     pub async fn next(&mut self) -> Result<Arc<Event>, Cut> {
         let event = self.events.recv().await.unwrap_or(Err(Cut::Stopped))?;
-        self.backlog.fetch_sub(event.bytes(), Ordering::Relaxed);
+        self.backlog.take(event.bytes());
         Ok(event)
     }
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
+        // Nobody tells it anything any more once this is done.
         self.watchers.lock().watchers.remove(&self.id);
+        self.backlog.take(self.backlog.own.load(Ordering::Relaxed));
     }
 }
 
@@ -265,6 +295,26 @@ mod tests {
             }
             assert_eq!(watching.next().await, Err(Cut::Slow));
         }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_those_who_were_cut_off_counts_until_they_go() {
+        let watchers = Watchers::default();
+        let mut cut_off = Vec::new();
+        let mut told = 0;
+        while told < 2 * MAX_BACKLOG {
+            cut_off.push(watchers.add(range("k", None), Filter::All));
+            for n in 0..40 {
+                watchers.tell(vec![sized("k", None, Some(n), 1 << 20)]);
+            }
+            assert_eq!(watchers.count(), 0);
+            told += MAX_SHARE;
+        }
+        let waits = || watchers.lock().backlog.load(Ordering::Relaxed);
+        // One change always fits.
+        assert!(waits() <= MAX_BACKLOG + cut_off.len() * (2 << 20), "{}", waits());
+        cut_off.clear();
+        assert_eq!(waits(), 0);
     }
 
     #[tokio::test]
