@@ -72,6 +72,10 @@ impl Joining {
         tracing::info!(role = %self.role, members = ?self.members, "joining a cluster");
         loop {
             let Some(node) = self.node.upgrade() else { return Ok(()) };
+            if node.leadership().state.is_leader() {
+                // It became a voter, and then the leader that made it one was gone.
+                return self.finish(&node).await;
+            }
             let round = seek::seek(self.addresses(&node), |address| self.ask(node.clone(), address)).await;
             match round {
                 Ok((_, Step::Done)) => return self.finish(&node).await,
@@ -122,7 +126,13 @@ impl Joining {
             addresses_only: false,
             was_member: node.view().last_membership().membership.nodes.contains_key(&node.id),
         };
-        async move { join(&address, request).await }
+        let is_own = address == node.endpoint;
+        async move {
+            if is_own {
+                return Said::Failed("this node itself is said to lead".to_owned());
+            }
+            join(&address, request).await
+        }
     }
 
     fn tell(&mut self, node: &MetaNode, behind: u64) {
