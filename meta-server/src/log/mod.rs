@@ -33,7 +33,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         mpsc::{self, Sender},
     },
-    thread::JoinHandle,
+    thread::{JoinHandle, Thread},
 };
 
 use error::closed;
@@ -74,9 +74,15 @@ struct Inner {
 struct Shared {
     view: Mutex<View>,
     /// `None` once closed. Sending happens under the lock of `view`, so requests arrive in the order they became readable.
-    requests: Mutex<Option<Sender<Request>>>,
+    requests: Mutex<Option<Requests>>,
     /// `None` once closed, so that files are let go of while handles are still around.
     disk: Arc<RwLock<Option<Disk>>>,
+}
+
+/// The way to the writer, which sleeps until it is woken.
+struct Requests {
+    sender: Sender<Request>,
+    writer: Thread,
 }
 
 impl LogDb {
@@ -243,11 +249,17 @@ impl LogDb {
     /// Hands a request to the writer while `view`, which shows it already, is locked.
     fn submit(&self, view: MutexGuard<'_, View>, op: Op, done: Done) {
         let request = Request { op, number: view.request, done };
-        let unsent = match &*lock(&self.inner.shared.requests) {
-            Some(requests) => requests.send(request).err().map(|unsent| unsent.0),
-            None => Some(request),
+        let (unsent, writer) = match &*lock(&self.inner.shared.requests) {
+            Some(Requests { sender, writer }) => {
+                (sender.send(request).err().map(|unsent| unsent.0), Some(writer.clone()))
+            }
+            None => (Some(request), None),
         };
         drop(view);
+        // Not before: the view is the first thing it looks at.
+        if let Some(writer) = writer {
+            writer.unpark();
+        }
         // Nobody is there to write it: dropping it says so.
         drop(unsent);
     }
@@ -282,7 +294,10 @@ impl Readers for Arc<Shared> {
 
 impl Inner {
     fn close(&self) -> io::Result<()> {
-        lock(&self.shared.requests).take();
+        if let Some(Requests { sender, writer }) = lock(&self.shared.requests).take() {
+            drop(sender);
+            writer.unpark();
+        }
         let Some(writer) = lock(&self.writer).take() else { return Ok(()) };
         if writer.thread().id() == std::thread::current().id() {
             // An answer dropped the last handle: the thread ends by itself once it has answered the rest.

@@ -14,11 +14,12 @@ use std::{
 use rand::RngExt as _;
 
 use super::{
-    Inner, LogDb, Shared,
+    Inner, LogDb, Requests, Shared,
     error::{RECOURSE, corrupt, failed},
     files::{self, Files, Folder},
     frame::{Record, Salt},
     index::{Index, Place},
+    lock,
     read::{Disk, SegmentFile},
     segment::{self, Found, Header, Rest, Scan, Segment, damaged},
     state::RaftState,
@@ -43,14 +44,14 @@ pub(super) fn open(folder: Folder, segment_bytes: u64, mark_after: Duration) -> 
 
     let end = disk.index().end();
     let disk = Arc::new(RwLock::new(Some(disk)));
-    let (requests, received) = mpsc::channel();
-    let shared =
-        Arc::new(Shared { view: Mutex::new(view), requests: Mutex::new(Some(requests)), disk: Arc::clone(&disk) });
+    let (sender, received) = mpsc::channel();
+    let shared = Arc::new(Shared { view: Mutex::new(view), requests: Mutex::new(None), disk: Arc::clone(&disk) });
     let writer = Writer::new(files, disk, state, end, Box::new(Arc::clone(&shared)), mark_after);
     let writer = thread::Builder::new()
         .name("raft-log".to_owned())
         .spawn(move || writer.run(&received))
         .map_err(failed("start the log's thread"))?;
+    *lock(&shared.requests) = Some(Requests { sender, writer: writer.thread().clone() });
     Ok(LogDb { inner: Arc::new(Inner { shared, writer: Mutex::new(Some(writer)) }) })
 }
 

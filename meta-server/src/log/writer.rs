@@ -6,8 +6,9 @@ use std::{
     ops::Range,
     sync::{
         Arc, PoisonError, RwLock,
-        mpsc::{Receiver, RecvTimeoutError, TryRecvError},
+        mpsc::{Receiver, TryRecvError},
     },
+    thread,
     time::{Duration, Instant},
 };
 
@@ -162,10 +163,12 @@ impl Writer {
         loop {
             match requests.try_recv() {
                 Ok(request) => self.take(request, &mut batch),
-                Err(TryRecvError::Empty) if batch.is_empty() => match self.wait(requests) {
-                    Ok(request) => self.take(request, &mut batch),
-                    Err(RecvTimeoutError::Timeout) => return Some(batch),
-                    Err(RecvTimeoutError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if batch.is_empty() => match self.left() {
+                    Some(Duration::ZERO) => return Some(batch),
+                    // Whoever sends wakes this thread then: a channel that is waited on does that with a lock held which the
+                    // woken one needs at once.
+                    Some(left) => thread::park_timeout(left),
+                    None => thread::park(),
                 },
                 Err(TryRecvError::Disconnected) if batch.is_empty() => return None,
                 Err(_) => return Some(batch),
@@ -173,11 +176,10 @@ impl Writer {
         }
     }
 
-    fn wait(&self, requests: &Receiver<Request>) -> Result<Request, RecvTimeoutError> {
-        match self.look_due.into_iter().chain(self.mark_due).min() {
-            None => requests.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(due) => requests.recv_timeout(due.saturating_duration_since(Instant::now())),
-        }
+    /// How long there is nothing to do without a request; `None`: for good.
+    fn left(&self) -> Option<Duration> {
+        let due = self.look_due.into_iter().chain(self.mark_due).min()?;
+        Some(due.saturating_duration_since(Instant::now()))
     }
 
     fn take(&mut self, request: Request, batch: &mut Vec<Request>) {
