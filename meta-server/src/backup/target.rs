@@ -105,7 +105,7 @@ pub struct StoreGeneration {
 /// The folders that go when the import does not come to its end.
 struct Unfinished {
     path: PathBuf,
-    /// A raft_dir that this import has made.
+    /// A raft_dir that was not there when this import began. Another one may have made a store in it since.
     created_dir: Option<PathBuf>,
 }
 
@@ -116,7 +116,7 @@ impl Drop for Unfinished {
         }
         let removed = fs::remove_dir_all(&self.path);
         if let (Ok(()), Some(dir)) = (removed, &self.created_dir) {
-            let _ = fs::remove_dir_all(dir);
+            RaftDir::remove_unused(dir);
         }
     }
 }

@@ -11,14 +11,16 @@
 //! A generation that is to survive being replaced is marked as kept (`kept.rs`), durably, before CURRENT names another.
 
 use std::{
-    fs::{self, File, TryLockError},
-    io::{self, ErrorKind, Read, Seek, Write},
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
 };
 
-use super::{StoreError, kept};
+use super::{
+    StoreError, kept,
+    lock::{self, LOCK, create_durably},
+};
 
-const LOCK: &str = "LOCK";
 const CURRENT: &str = "CURRENT";
 const GENERATION: &str = "gen-";
 const UNFINISHED: &str = "new-";
@@ -57,23 +59,32 @@ pub struct RaftDir {
 impl RaftDir {
     /// Locks a folder to write to it; creates it if it is missing. Refuses one that holds anything but a store.
     pub fn lock(path: &Path) -> Result<RaftDir, StoreError> {
-        create_durably(path).map_err(StoreError::io("create", path))?;
-        read_content(path)?;
-        let lock_path = path.join(LOCK);
-        let mut lock = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(&lock_path)
-            .map_err(StoreError::io("open", &lock_path))?;
-        take(&mut lock, path)?;
-        // Only for the message to others: a full disk must not keep a server from starting.
-        let pid = std::process::id().to_string();
-        let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(pid.as_bytes()));
-        // Only under the lock is it certain which generation is live.
+        loop {
+            create_durably(path).map_err(StoreError::io("create", path))?;
+            match RaftDir::lock_what_is_there(path) {
+                Ok(Some(locked)) => return Ok(locked),
+                // It went while it was being locked: an import that fails takes the folder along that it has made.
+                Ok(None) => {}
+                Err(_) if !path.exists() => {}
+                Err(err) => return Err(err),
+            }
+        }
+    }
+
+    /// `None`: what was locked is not there any more.
+    fn lock_what_is_there(path: &Path) -> Result<Option<RaftDir>, StoreError> {
+        let has_lock = || path.join(LOCK).exists();
+        // A folder that is not ours gets no LOCK. One that has it may be in the middle of a change, and is looked at under the lock.
+        if !has_lock()
+            && let Err(err) = read_content(path)
+            && !has_lock()
+        {
+            return Err(err);
+        }
+        let Some(lock) = lock::lock(path)? else { return Ok(None) };
         let current = read_content(path)?;
-        Ok(RaftDir { path: path.to_owned(), _lock: lock, current })
+        lock::sign(&lock);
+        Ok(Some(RaftDir { path: path.to_owned(), _lock: lock, current }))
     }
 
     /// Locks the folder of a store to write to it; one that holds none is refused and left as it is.
@@ -81,37 +92,42 @@ impl RaftDir {
         if !path.exists() {
             return Err(StoreError::Missing(path.to_owned()));
         }
-        if read_content(path)?.is_none() {
+        if !path.join(LOCK).exists() && read_content(path)?.is_none() {
             return Err(StoreError::Empty(path.to_owned()));
         }
-        RaftDir::lock(path)
+        RaftDir::lock(path).and_then(RaftDir::with_store)
     }
 
-    /// Locks a folder to read from it. Creates and changes nothing, so that a read-only mount will do.
+    /// Locks the folder of a store to read from it. Creates and changes nothing, so that a read-only mount will do.
     pub fn lock_to_read(path: &Path) -> Result<RaftDir, StoreError> {
         let missing = |err: io::Error| match err.kind() {
             ErrorKind::NotFound => StoreError::Missing(path.to_owned()),
             _ => StoreError::io("read", path)(err),
         };
-        let mut entries = fs::read_dir(path).map_err(missing)?;
-        read_content(path)?;
-        if entries.next().is_none() {
+        if fs::read_dir(path).map_err(missing)?.next().is_none() {
             return Err(StoreError::Empty(path.to_owned()));
         }
-        let lock_path = path.join(LOCK);
-        let mut lock = match File::open(&lock_path) {
-            Ok(lock) => lock,
-            Err(err) if err.kind() == ErrorKind::NotFound && path.join(CURRENT).exists() => {
-                let reason = "its LOCK is gone; if no server runs on it, create an empty file of that name".to_owned();
-                return Err(StoreError::Damaged { dir: path.to_owned(), reason });
+        let Some(lock) = lock::lock_to_read(path)? else {
+            read_content(path)?;
+            if !path.join(CURRENT).exists() {
+                return Err(StoreError::Empty(path.to_owned()));
             }
-            Err(err) if err.kind() == ErrorKind::NotFound => return Err(StoreError::Empty(path.to_owned())),
-            Err(err) => return Err(StoreError::io("open", &lock_path)(err)),
+            let reason = "its LOCK is gone; if no server runs on it, create an empty file of that name".to_owned();
+            return Err(StoreError::Damaged { dir: path.to_owned(), reason });
         };
-        take(&mut lock, path)?;
-        match read_content(path)? {
-            Some(current) => Ok(RaftDir { path: path.to_owned(), _lock: lock, current: Some(current) }),
-            None => Err(StoreError::Empty(path.to_owned())),
+        let current = read_content(path)?;
+        RaftDir { path: path.to_owned(), _lock: lock, current }.with_store()
+    }
+
+    fn with_store(self) -> Result<RaftDir, StoreError> {
+        if self.current.is_some() { Ok(self) } else { Err(StoreError::Empty(self.path)) }
+    }
+
+    /// Removes a folder that the caller has locked, where there is nothing in it but the lock.
+    pub fn remove_unused(path: &Path) {
+        // What stays is an empty folder, which is in nobody's way.
+        if names(path).is_ok_and(|names| names == [LOCK]) {
+            let _ = fs::remove_file(path.join(LOCK)).and_then(|()| fs::remove_dir(path));
         }
     }
 
@@ -243,30 +259,6 @@ impl RaftDir {
     }
 }
 
-/// Creates a folder and what is missing above it, each with its name on disk for good.
-fn create_durably(path: &Path) -> io::Result<()> {
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(());
-    }
-    let parent = path.parent().unwrap_or(Path::new(""));
-    create_durably(parent)?;
-    fs::create_dir(path)?;
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    File::open(parent)?.sync_all()
-}
-
-fn take(lock: &mut File, dir: &Path) -> Result<(), StoreError> {
-    match lock.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let pid = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            Err(StoreError::Locked { dir: dir.to_owned(), pid })
-        }
-        Err(TryLockError::Error(err)) => Err(StoreError::io("lock", dir)(err)),
-    }
-}
-
 /// The live generation's name, or `None` in a folder that holds no store yet; an error in one that holds something else.
 fn read_content(dir: &Path) -> Result<Option<String>, StoreError> {
     let current = dir.join(CURRENT);
@@ -347,138 +339,4 @@ fn number(name: &str, kind: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fresh_mount_and_a_missing_folder_can_be_locked() {
-        let temp = tempfile::tempdir().unwrap();
-        for (name, entries) in [("missing", &[][..]), ("mount", &["lost+found", ".snapshot"][..])] {
-            let dir = temp.path().join(name);
-            for entry in entries {
-                fs::create_dir_all(dir.join(entry)).unwrap();
-            }
-            let locked = RaftDir::lock(&dir).unwrap();
-            assert_eq!(locked.current(), None);
-        }
-    }
-
-    #[test]
-    fn a_folder_with_something_else_is_refused_by_name_of_it() {
-        let temp = tempfile::tempdir().unwrap();
-        for (file, content, said) in [
-            ("photos.zip", "", "it holds \"photos.zip\""),
-            ("CURRENT", "MANIFEST-000005\n", "its CURRENT names \"MANIFEST-000005\""),
-        ] {
-            let dir = temp.path().join(file);
-            fs::create_dir(&dir).unwrap();
-            fs::write(dir.join(file), content).unwrap();
-            let said_by = RaftDir::lock(&dir).unwrap_err().to_string();
-            assert!(said_by.contains(said), "{said_by}");
-            let said_by = RaftDir::lock_to_read(&dir).unwrap_err().to_string();
-            assert!(said_by.contains(said), "{said_by}");
-            assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "nothing was created");
-        }
-    }
-
-    #[test]
-    fn a_second_lock_names_the_process_that_has_the_first() {
-        let temp = tempfile::tempdir().unwrap();
-        let _held = RaftDir::lock(temp.path()).unwrap();
-        let said = RaftDir::lock(temp.path()).unwrap_err().to_string();
-        assert!(said.contains(&format!("in use by process {}", std::process::id())), "{said}");
-    }
-
-    #[test]
-    fn the_switch_names_one_generation_and_sweeps_the_others() {
-        let temp = tempfile::tempdir().unwrap();
-        let mut dir = RaftDir::lock(temp.path()).unwrap();
-        let built = dir.begin_generation().unwrap();
-        let first = dir.switch_to(&built, Replaced::Delete).unwrap();
-        let garbage = dir.begin_generation().unwrap();
-        let built = dir.begin_generation().unwrap();
-        let second = dir.switch_to(&built, Replaced::Delete).unwrap();
-        assert!(!first.exists() && !garbage.exists() && second.exists());
-        drop(dir);
-        assert_eq!(RaftDir::lock_to_read(temp.path()).unwrap().current(), Some(second));
-    }
-
-    #[test]
-    fn a_kept_generation_survives_imports_and_opens_and_can_be_switched_back_to_and_forth() {
-        let temp = tempfile::tempdir().unwrap();
-        let mut dir = RaftDir::lock(temp.path()).unwrap();
-        let next = |dir: &mut RaftDir, replaced| {
-            let built = dir.begin_generation().unwrap();
-            dir.switch_to(&built, replaced).unwrap()
-        };
-        let first = next(&mut dir, Replaced::Delete);
-        let second = next(&mut dir, Replaced::Keep);
-        let third = next(&mut dir, Replaced::Delete);
-        assert!(first.exists() && !second.exists() && third.exists());
-        drop(dir);
-        let mut dir = RaftDir::lock_store(temp.path()).unwrap();
-        dir.sweep();
-        for (from, to) in [(&third, &first), (&first, &third), (&third, &first)] {
-            let found = dir.generations().unwrap();
-            assert_eq!(
-                found.iter().map(|found| (&found.path, found.live)).collect::<Vec<_>>(),
-                [(from, true), (to, false)]
-            );
-            dir.switch_back(&found[1]).unwrap();
-            assert_eq!(dir.current().as_ref(), Some(to));
-        }
-        // The mark of its first time does not keep the live one from being replaced.
-        let fourth = next(&mut dir, Replaced::Delete);
-        assert!(!first.exists() && third.exists());
-        let kept = dir.generations().unwrap().pop().unwrap();
-        dir.prune(&kept).unwrap();
-        assert!(!third.exists() && fourth.exists());
-    }
-
-    #[test]
-    fn nothing_is_made_of_a_folder_without_a_store() {
-        let temp = tempfile::tempdir().unwrap();
-        assert!(matches!(RaftDir::lock_store(&temp.path().join("missing")), Err(StoreError::Missing(_))));
-        assert!(matches!(RaftDir::lock_store(temp.path()), Err(StoreError::Empty(_))));
-        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn reading_needs_a_store_and_creates_nothing() {
-        let temp = tempfile::tempdir().unwrap();
-        let missing = temp.path().join("missing");
-        assert!(matches!(RaftDir::lock_to_read(&missing), Err(StoreError::Missing(_))));
-        assert!(!missing.exists());
-        assert!(matches!(RaftDir::lock_to_read(temp.path()), Err(StoreError::Empty(_))));
-        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn a_store_whose_current_is_lost_is_kept() {
-        let temp = tempfile::tempdir().unwrap();
-        let mut dir = RaftDir::lock(temp.path()).unwrap();
-        let built = dir.begin_generation().unwrap();
-        let live = dir.switch_to(&built, Replaced::Delete).unwrap();
-        drop(dir);
-        fs::remove_file(temp.path().join(CURRENT)).unwrap();
-        for _ in 0..2 {
-            let dir = RaftDir::lock(temp.path()).unwrap();
-            dir.sweep();
-            assert_eq!(dir.current(), Some(live.clone()));
-        }
-        assert_eq!(RaftDir::lock_to_read(temp.path()).unwrap().current(), Some(live.clone()));
-
-        fs::create_dir(temp.path().join("gen-000002")).unwrap();
-        let said = RaftDir::lock(temp.path()).unwrap_err().to_string();
-        assert!(said.contains("write the name of the one to use"), "{said}");
-        assert!(live.exists());
-    }
-
-    #[test]
-    fn a_folder_that_was_never_locked_is_not_ours_whatever_its_names() {
-        let temp = tempfile::tempdir().unwrap();
-        fs::create_dir(temp.path().join("gen-000007")).unwrap();
-        assert!(matches!(RaftDir::lock(temp.path()), Err(StoreError::Foreign { .. })));
-        assert!(temp.path().join("gen-000007").exists());
-    }
-}
+mod tests;

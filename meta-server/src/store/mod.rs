@@ -6,6 +6,7 @@ mod dir;
 mod error;
 mod generation;
 mod kept;
+mod lock;
 
 use std::path::Path;
 
