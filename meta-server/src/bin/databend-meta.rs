@@ -146,7 +146,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let failure = tokio::select! {
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
-        fatal = server.node().failed() => Some(anyhow!("the node failed and has stopped: {fatal}")),
+        failure = server.node().failed() => Some(anyhow!("the node failed and has stopped: {failure}")),
         error = server.node().join_failed() => Some(anyhow::Error::new(error)),
         fork = server.node().forked() => Some(anyhow::Error::new(fork)),
     };

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::FutureExt;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tempfile::TempDir;
 
@@ -309,11 +310,14 @@ fn after_a_failure_every_request_fails_and_names_it() {
         after_sync: None,
     };
     let log = open(dir.path(), SMALL_SEGMENT, in_the_way).unwrap();
+    assert_eq!(log.failed().now_or_never(), None);
     log.append_blocking((0..100).map(|index| entry(1, index, 1000)).collect()).unwrap();
     for index in 100..103 {
         let error = log.append_blocking(vec![entry(1, index, 10)]).unwrap_err().to_string();
         assert!(error.starts_with("the log stopped at a failure: cannot name "), "{error}");
     }
+    let told = log.failed().now_or_never().expect("it is known by then");
+    assert!(told.starts_with("cannot name "), "{told}");
     assert!(log.close().is_err());
 }
 

@@ -27,7 +27,7 @@ mod view;
 mod writer;
 
 use std::{
-    io,
+    future, io,
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
@@ -39,6 +39,7 @@ use std::{
 use error::closed;
 use files::{Folder, SEGMENT};
 use read::Disk;
+use tokio::sync::watch;
 use view::View;
 use writer::{Done, Op, Readers, Request};
 
@@ -77,6 +78,8 @@ struct Shared {
     requests: Mutex<Option<Requests>>,
     /// `None` once closed, so that files are let go of while handles are still around.
     disk: Arc<RwLock<Option<Disk>>>,
+    /// Why nothing is written any more.
+    failure: watch::Sender<Option<String>>,
 }
 
 /// The way to the writer, which sleeps until it is woken.
@@ -184,6 +187,17 @@ impl LogDb {
         Ok(LogStats { disk_bytes, cached_items: view.tail.len(), cached_bytes: view.tail.bytes() })
     }
 
+    /// Waits until nothing can be written any more, and returns why: every request since then is refused, and a node that goes on
+    /// serves nobody.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.inner.shared.failure.subscribe();
+        match failure.wait_for(Option::is_some).await {
+            Ok(failure) => failure.clone().unwrap_or_default(),
+            // The sender is held by this handle too.
+            Err(_) => future::pending().await,
+        }
+    }
+
     /// Puts everything on disk and lets go of the files. Every other handle is closed too. Returns the error that kept
     /// something from the disk, if there was one; closing twice is fine.
     pub fn close(&self) -> io::Result<()> {
@@ -289,6 +303,10 @@ impl Readers for Arc<Shared> {
         let mut view = self.view();
         view.hint_is_seen = view.state.committed != written;
         !view.hint_is_seen
+    }
+
+    fn failed(&self, failure: &str) {
+        self.failure.send_replace(Some(failure.to_owned()));
     }
 }
 

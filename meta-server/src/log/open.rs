@@ -12,6 +12,7 @@ use std::{
 };
 
 use rand::RngExt as _;
+use tokio::sync::watch;
 
 use super::{
     Inner, LogDb, Requests, Shared,
@@ -45,7 +46,12 @@ pub(super) fn open(folder: Folder, segment_bytes: u64, mark_after: Duration) -> 
     let end = disk.index().end();
     let disk = Arc::new(RwLock::new(Some(disk)));
     let (sender, received) = mpsc::channel();
-    let shared = Arc::new(Shared { view: Mutex::new(view), requests: Mutex::new(None), disk: Arc::clone(&disk) });
+    let shared = Arc::new(Shared {
+        view: Mutex::new(view),
+        requests: Mutex::new(None),
+        disk: Arc::clone(&disk),
+        failure: watch::Sender::new(None),
+    });
     let writer = Writer::new(files, disk, state, end, Box::new(Arc::clone(&shared)), mark_after);
     let writer = thread::Builder::new()
         .name("raft-log".to_owned())

@@ -89,6 +89,8 @@ pub(super) trait Readers: Send {
     /// The writer has written this hint, and looks no more until an [`Op::Committed`] tells it to. Returns false, and nothing of
     /// the kind is agreed, where the hint is another one already.
     fn rest(&self, written: Option<LogId>) -> bool;
+    /// Nothing will be written any more. Called once, with the reason.
+    fn failed(&self, failure: &str);
 }
 
 /// What a record in the frame means for the index, once it is on disk.
@@ -331,7 +333,8 @@ impl Writer {
     fn fail(&mut self, error: &io::Error) {
         let failure = chain(error);
         tracing::error!(error = %failure, "the log can no longer be written");
-        self.failure.get_or_insert(failure);
+        self.readers.failed(&failure);
+        self.failure = Some(failure);
         // What is due can not be done any more.
         (self.look_due, self.mark_due) = (None, None);
     }

@@ -105,6 +105,15 @@ impl From<NodeError> for Status {
     }
 }
 
+/// Why a node can not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeFailure {
+    #[error("{0}")]
+    Raft(Fatal<TypeConfig>),
+    #[error("its log can not be written any more: {0}")]
+    Log(String),
+}
+
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {

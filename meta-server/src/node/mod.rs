@@ -44,7 +44,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub(crate) use self::seek::NOT_A_MEMBER;
 pub use self::{
     admission::{Applicant, MembershipRefusal},
-    error::{JoinError, LEADER_METADATA, NodeError, StartError},
+    error::{JoinError, LEADER_METADATA, NodeError, NodeFailure, StartError},
     fork::Fork,
     forward::Answer,
     leadership::Leadership,
@@ -219,8 +219,18 @@ impl MetaNode {
         compacted.await.map_err(io::Error::other).flatten().map_err(NodeError::Compact)
     }
 
-    /// Waits until Raft stops by itself, which it does when the disk fails, and returns why.
-    pub async fn failed(&self) -> Fatal<TypeConfig> {
+    /// Waits until this node can not go on, mostly because its disk fails, and returns why. It is to be shut down then.
+    pub async fn failed(&self) -> NodeFailure {
+        tokio::select! {
+            biased;
+            fatal = self.raft_stopped() => NodeFailure::Raft(fatal),
+            // What else is kept in the log may be the first that is not written; Raft would go on until it writes something itself.
+            failure = self.store.log.failed() => NodeFailure::Log(failure),
+        }
+    }
+
+    /// Waits until Raft stops by itself.
+    async fn raft_stopped(&self) -> Fatal<TypeConfig> {
         // These change with the leader and the members, not with every write: whoever waits here is not woken for each.
         let mut server = self.raft.server_metrics();
         // Raft closes the channel as it ends, after it has said why.
