@@ -189,23 +189,24 @@ pub fn ids(raft_dir: &Path) -> Result<Option<(u64, Option<String>)>, StoreError>
 /// A folder for what an engine writes to recover. It goes with this; one that a killed export left, with the next export.
 pub struct PrivateCopy {
     dir: TempDir,
-    /// Locked: tells the sweep of another export that this one is alive.
+    /// The folder itself, locked: tells the sweep of another export that this one is alive.
     _alive: File,
 }
 
 const COPY_PREFIX: &str = "databend-meta-export-";
-const ALIVE: &str = "ALIVE";
 const REMOVALS: usize = 10;
 
 impl PrivateCopy {
     pub fn create() -> Result<PrivateCopy, StoreError> {
         let parent = std::env::temp_dir();
         sweep_copies(&parent);
-        let create = || {
+        let create = || loop {
             let dir = tempfile::Builder::new().prefix(COPY_PREFIX).tempdir_in(&parent)?;
-            let alive = File::create(dir.path().join(ALIVE))?;
-            alive.lock()?;
-            Ok(PrivateCopy { dir, _alive: alive })
+            let alive = File::open(dir.path()).and_then(|alive| alive.lock().map(|()| alive));
+            // Until it is locked, the sweep of another export may take it away.
+            if dir.path().exists() {
+                break Ok(PrivateCopy { dir, _alive: alive? });
+            }
         };
         create().map_err(StoreError::io("create a folder in", &parent))
     }
@@ -216,8 +217,7 @@ impl PrivateCopy {
 }
 
 impl Drop for PrivateCopy {
-    /// A thread that nobody waits for may still be adding to it, which makes a removal fail. What is left then has no lock file
-    /// any more, and no sweep would find it.
+    /// A thread that nobody waits for may still be adding to it, which makes a removal fail.
     fn drop(&mut self) {
         for _ in 0..REMOVALS {
             match fs::remove_dir_all(self.dir.path()) {
@@ -236,8 +236,10 @@ fn sweep_copies(parent: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(COPY_PREFIX) {
             continue;
         }
-        let dead = File::open(path.join(ALIVE)).is_ok_and(|alive| alive.try_lock().is_ok());
-        if dead {
+        // Locked until it is gone: nobody begins in it meanwhile.
+        if let Ok(folder) = File::open(&path)
+            && folder.try_lock().is_ok()
+        {
             let _ = fs::remove_dir_all(path);
         }
     }
