@@ -18,7 +18,7 @@ use openraft::{
     network::{RPCOption, RPCTypes},
     raft::{AppendEntriesRequest, AppendEntriesResponse, StreamAppendError, StreamAppendResult},
 };
-use tonic::Streaming;
+use tonic::Status;
 
 use super::{
     Lane, Peer,
@@ -182,8 +182,8 @@ fn held(
 }
 
 /// What comes back.
-struct Answers {
-    replies: Streaming<pb::AppendReply>,
+struct Answers<S> {
+    replies: S,
     guard: Guard,
     target: u64,
     progress: Arc<Progress>,
@@ -192,11 +192,11 @@ struct Answers {
     answered: u64,
 }
 
-impl Answers {
+impl<S: Stream<Item = Result<pb::AppendReply, Status>> + Unpin> Answers<S> {
     async fn next(&mut self) -> Option<Answer> {
         loop {
             let waited_for = self.progress.sent.load(Ordering::Acquire);
-            let heard = async { self.guard.hear(self.target, self.replies.message().await).await };
+            let heard = async { self.guard.hear(self.target, self.replies.next().await.transpose()).await };
             match tokio::time::timeout(OVERDUE, heard).await {
                 Ok(Ok(Some(reply))) => {
                     self.answered += 1;
@@ -255,5 +255,123 @@ impl Answers {
     fn encoding_error(&self) -> Option<RpcError> {
         let failed = self.progress.failed.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(RPCError::Unreachable(unreachable(&failed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+
+    use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+    use meta_proto::raft::append_reply::Result as Reply;
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::log::{LogDb, testing::id};
+
+    const TARGET: u64 = 2;
+    const INCARNATION: u64 = 7;
+
+    /// One stream to the member, which does with a request and an answer what the test says, when it says so.
+    struct Exchange {
+        input: UnboundedSender<AppendEntriesRequest<TypeConfig>>,
+        sent: Pin<Box<dyn Stream<Item = pb::AppendRequest> + Send>>,
+        replies: UnboundedSender<Result<pb::AppendReply, Status>>,
+        answers: Answers<UnboundedReceiver<Result<pb::AppendReply, Status>>>,
+    }
+
+    impl Exchange {
+        fn open(guard: &Guard, acknowledged: &Acknowledged, tells: bool) -> Exchange {
+            let (input, requested) = unbounded();
+            let (replies, replied) = unbounded();
+            let progress = Arc::new(Progress::default());
+            let sent = requests(requested, guard.clone(), TARGET, progress.clone(), acknowledged.clone(), tells);
+            let answers = Answers {
+                replies: replied,
+                guard: guard.clone(),
+                target: TARGET,
+                progress,
+                reach: Reach::default(),
+                acknowledged: acknowledged.clone(),
+                answered: 0,
+            };
+            Exchange { input, sent: Box::pin(sent), replies, answers }
+        }
+
+        /// Sends a request after the entry 30, by the leader of term 3, which has committed entry 20.
+        async fn ask(&mut self) {
+            let vote = Vote { leader_id: id(3, 0).leader_id, committed: true };
+            let (prev_log_id, leader_commit) = (Some(id(3, 30)), Some(id(3, 20)));
+            let request = AppendEntriesRequest { vote, prev_log_id, entries: Vec::new(), leader_commit };
+            self.input.unbounded_send(request).unwrap();
+            self.sent.next().await.unwrap();
+        }
+
+        async fn answered(&mut self, reply: Reply) -> Answer {
+            let responder =
+                Some(pb::Responder { cluster_id: "aa".into(), node_id: TARGET, incarnation: INCARNATION, start: None });
+            self.replies.unbounded_send(Ok(pb::AppendReply { responder, result: Some(reply) })).unwrap();
+            self.answers.next().await.unwrap()
+        }
+    }
+
+    fn matched(index: u64) -> Reply {
+        Reply::Matched(pb::Matched { log_id: Some(wire::log_id_to_pb(id(3, index))) })
+    }
+
+    fn conflict(index: u64) -> Reply {
+        Reply::Conflict(wire::log_id_to_pb(id(3, index)))
+    }
+
+    fn leader() -> (TempDir, Guard) {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LogDb::open(dir.path()).unwrap();
+        log.update_state_blocking(|state| state.cluster_id = Some("aa".into())).unwrap();
+        (dir, Guard::new(1, 100, log))
+    }
+
+    /// An answer that was given before, and comes after, what the member acknowledged on another stream.
+    #[tokio::test]
+    async fn an_acknowledgement_that_overtakes_a_conflict_is_not_held_against_it() {
+        for missing in [5, 20, 30] {
+            let (_dir, guard) = leader();
+            let acknowledged = Acknowledged::default();
+            let mut entries = Exchange::open(&guard, &acknowledged, false);
+            let mut heartbeats = Exchange::open(&guard, &acknowledged, true);
+            entries.ask().await;
+            heartbeats.ask().await;
+            heartbeats.answered(matched(30)).await.unwrap().unwrap();
+            // With this the leader notes what the member holds, for the time when it does not lead any more.
+            heartbeats.ask().await;
+            assert_eq!(guard.held_by(TARGET), Some(id(3, 20)));
+            let late = entries.answered(conflict(missing)).await;
+            assert!(matches!(late, Ok(Err(StreamAppendError::Conflict(_)))), "missing {missing}: {late:?}");
+            assert_eq!(guard.incarnation_of(TARGET), Some(INCARNATION), "missing {missing}: it is who it was");
+        }
+    }
+
+    /// The same answer to a request that was sent after the acknowledgement had come.
+    #[tokio::test]
+    async fn a_conflict_at_what_was_acknowledged_before_the_request_is_held_against_it() {
+        // What this leader was told is missed up to its end, and what is on record only as far as it is committed.
+        for (missing, of_this_leader, distrusted) in
+            [(30, true, true), (31, true, false), (20, false, true), (21, false, false)]
+        {
+            let (_dir, guard) = leader();
+            let acknowledged = Acknowledged::default();
+            let mut exchange = Exchange::open(&guard, &acknowledged, true);
+            exchange.ask().await;
+            exchange.answered(matched(30)).await.unwrap().unwrap();
+            exchange.ask().await;
+            exchange.answered(matched(30)).await.unwrap().unwrap();
+            // A new stream, as the next leader with the same record, or this one, opens it.
+            let acknowledged = if of_this_leader { acknowledged } else { Acknowledged::default() };
+            let mut exchange = Exchange::open(&guard, &acknowledged, true);
+            exchange.ask().await;
+            let answer = exchange.answered(conflict(missing)).await;
+            let case = format!("missing {missing}, acknowledged to this leader: {of_this_leader}");
+            assert_eq!(answer.is_err(), distrusted, "{case}");
+            assert_eq!(guard.incarnation_of(TARGET) != Some(INCARNATION), distrusted, "{case}");
+        }
     }
 }
