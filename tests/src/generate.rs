@@ -41,7 +41,7 @@ const NODE: &str =
     r#"{"name":"1","endpoint":{"addr":"127.0.0.1","port":28004},"grpc_api_advertise_address":"127.0.0.1:9191"}"#;
 
 /// The line of a key.
-fn key_line(key: &str, seq: u64, data: &[u8]) -> String {
+pub fn key_line(key: &str, seq: u64, data: &[u8]) -> String {
     let mut bytes = String::with_capacity(data.len() * 4);
     for (i, byte) in data.iter().enumerate() {
         let comma = if i == 0 { "" } else { "," };

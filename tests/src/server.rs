@@ -5,7 +5,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -45,6 +45,8 @@ pub struct Settings {
     pub logs_to_files: bool,
     /// Standard error is added to this file, and is left to its owner to show.
     pub stderr: Option<PathBuf>,
+    /// A program that is to run the server, with all of its own arguments.
+    pub under: Vec<OsString>,
     pub more: Vec<OsString>,
 }
 
@@ -63,6 +65,7 @@ impl Settings {
             file_limit_kib: None,
             logs_to_files: false,
             stderr: None,
+            under: Vec::new(),
             more: Vec::new(),
         }
     }
@@ -103,10 +106,13 @@ impl Settings {
     }
 
     fn command_line(&self) -> (PathBuf, Vec<OsString>) {
-        match self.file_limit_kib {
+        let (program, mut args) = match self.file_limit_kib {
             None => (binaries::server(), self.args()),
             Some(kib) => denied::small_files(kib, &binaries::server(), &self.args()),
-        }
+        };
+        let Some((first, rest)) = self.under.split_first() else { return (program, args) };
+        args.splice(..0, rest.iter().cloned().chain([program.into()]));
+        (first.into(), args)
     }
 
     /// Starts a server without waiting until it listens. Killed on drop.
@@ -144,6 +150,16 @@ impl Starting {
     /// Of its process.
     pub fn id(&self) -> u32 {
         self.child.id().expect("the server was not waited for")
+    }
+
+    /// Waits for its end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.child.wait().await.expect("the server was started")
+    }
+
+    /// Ends it as a crash does, if it has not ended.
+    pub async fn kill(mut self) {
+        self.child.kill().await.expect("the server was started");
     }
 
     /// Waits until it listens.

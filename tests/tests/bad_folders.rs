@@ -8,14 +8,14 @@ use std::{
 };
 
 use integration_tests::{
-    binaries, denied, fixtures, folder,
+    binaries, denied, fixtures, folder, generate,
     server::{Server, Settings},
-    tool::{Ran, args, ended, export_folder, import, metactl, start_metactl},
+    tool::{Ran, args, ended, export_folder, import, metactl, run, start_metactl},
     wait,
     writer::{Writer, state_after},
 };
 use rustix::process::Signal;
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, task::JoinSet};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_folder_of_a_running_server_is_refused_and_the_server_goes_on() {
@@ -31,6 +31,8 @@ async fn the_folder_of_a_running_server_is_refused_and_the_server_goes_on() {
         metactl([&"import", &"--raft-dir", &raft_dir, &"--db", &backup]).await,
         metactl([&"import", &"--raft-dir", &raft_dir, &"--id", &"7", &"--initial-cluster", &member, &"--db", &backup])
             .await,
+        run(&binaries::server(), &args([&"--import", &"--raft-dir", &raft_dir, &"--db", &backup])).await,
+        metactl([&"generations", &"--prune", &"--raft-dir", &raft_dir]).await,
         metactl([&"export", &"--raft-dir", &raft_dir]).await,
         Settings::single(&raft_dir).run().await,
     ] {
@@ -68,6 +70,31 @@ async fn a_folder_that_is_being_imported_into_is_refused() {
     drop(stdin);
     ended(first).await.expect(0);
     assert_eq!(folder::names(&raft_dir), ["CURRENT", "LOCK", "gen-000001"]);
+}
+
+/// Whoever comes first: the others are refused, or come after it.
+#[tokio::test]
+async fn of_imports_that_begin_at_once_each_is_done_or_refused_and_the_store_is_that_of_one() {
+    let temp = tempfile::tempdir().unwrap();
+    let (raft_dir, mut imports, mut stores) = (temp.path().join("meta"), JoinSet::new(), Vec::new());
+    for keys in [1000, 1001, 1002, 1003] {
+        let (backup, alone) = (temp.path().join(format!("{keys}.ndjson")), temp.path().join(keys.to_string()));
+        generate::write(&backup, keys, 50);
+        import(&alone, &backup).await;
+        stores.push(export_folder(&alone).await);
+    }
+    for keys in [1000, 1001, 1002, 1003] {
+        let line = args([&"import", &"--raft-dir", &raft_dir, &temp.path().join(format!("{keys}.ndjson"))]);
+        imports.spawn(async move { run(&binaries::tool(), &line).await });
+    }
+    let (done, refused): (Vec<_>, Vec<_>) = imports.join_all().await.into_iter().partition(|ran| ran.code == Some(0));
+    assert!(!done.is_empty());
+    for ran in refused {
+        let said = ran.expect(1).stderr;
+        assert!(said.contains("is in use by process"), "{said}");
+    }
+    assert!(stores.contains(&export_folder(&raft_dir).await));
+    assert_eq!(folder::names(&raft_dir).len(), 3, "{:?}", folder::names(&raft_dir));
 }
 
 #[tokio::test]

@@ -1,6 +1,10 @@
-//! A fault at the I/O calls of an import, a rollback and an export, a part of them; `faults -- io` of the benches takes all.
+//! A fault at the I/O calls of an import, a rollback, an export and an installed snapshot, a part of them; `faults -- io` of the
+//! benches takes all.
 
-use integration_tests::faults::{CALLS, FAULTS, Scene, WORKS, possible};
+use integration_tests::faults::{CHANGES, FAULTS, Lagging, Scene, Survived, WORKS, possible};
+
+/// Of a snapshot's calls.
+const POINTS: usize = 8;
 
 #[tokio::test]
 async fn whatever_call_fails_there_is_all_of_the_old_data_or_all_of_the_new() {
@@ -11,10 +15,25 @@ async fn whatever_call_fails_there_is_all_of_the_old_data_or_all_of_the_new() {
     let mut points = 0;
     // Each kind of call is met by each work, and the faults take turns.
     for (turn, work) in WORKS.into_iter().enumerate() {
-        for (kind, call) in CALLS.into_iter().enumerate().filter(|(_, call)| Scene::has(work, call)) {
+        for (kind, call) in CHANGES.into_iter().enumerate().filter(|(_, call)| Scene::has(work, call)) {
             let n = 1 + u32::try_from((turn + kind) % 3).unwrap();
             points += u32::from(scene.run(work, FAULTS[(turn + kind) % FAULTS.len()], call, n).await.is_some());
         }
     }
     assert!(points >= 15, "only {points} of the calls were ever made");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_call_fails_a_follower_has_its_old_state_or_its_leaders_and_catches_up() {
+    if !possible().await {
+        return;
+    }
+    let mut scene = Lagging::prepare().await;
+    let calls = scene.calls().await;
+    let mut points = 0;
+    // From start to end, and the faults take turns.
+    for (turn, call) in calls.iter().step_by(calls.len().div_ceil(POINTS)).enumerate() {
+        points += u32::from(scene.run(FAULTS[turn % FAULTS.len()], call).await != Survived::NotMet);
+    }
+    assert!(points >= 5, "only {points} of {} calls were ever made again", calls.len());
 }

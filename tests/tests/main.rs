@@ -38,6 +38,7 @@ mod restored_cluster;
 mod rollback;
 mod seal;
 mod stale_reads;
+mod stalled_exports;
 mod status;
 mod stop;
 mod tail;

@@ -1,8 +1,8 @@
 //! Long runs of what the tests do in short: every way to restore, where the tests take so many that any two choices meet; nodes
-//! and links that fail in random order; writes without end.
+//! and links that fail in random order; a fault at each I/O call in turn; every change of a sealed backup; writes without end.
 //!
-//! `cargo bench -p integration-tests --bench faults -- matrix`, `faults`, `io` or `growth`; without a command it does nothing. A broken
-//! promise ends it with a panic or a violation, and never with exit code 0.
+//! `cargo bench -p integration-tests --bench faults -- matrix`, `faults`, `io`, `seal` or `growth`; without a command it does nothing. A
+//! broken promise ends it with a panic or a violation, and never with exit code 0.
 
 // What it prints is what it is for.
 #![allow(clippy::print_stdout)]
@@ -10,6 +10,7 @@
 mod faults;
 mod growth;
 mod io;
+mod seal;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -40,8 +41,10 @@ enum Command {
     Matrix,
     /// Kill, freeze, restart and cut off nodes of a cluster under load, in random order
     Faults(faults::Faults),
-    /// Put a fault into every I/O call of imports, rollbacks and exports, one at a time
+    /// Put a fault into every I/O call of imports, rollbacks, exports and snapshots, one at a time
     Io(io::Io),
+    /// Cut sealed backups anywhere, flip every bit of them, and change them in other ways
+    Seal(seal::Seal),
     /// Write again and again, and watch disk and memory
     Growth(growth::Watch),
 }
@@ -58,6 +61,7 @@ fn main() -> Result<ExitCode> {
         Command::Matrix => runtime.block_on(matrix()),
         Command::Faults(faults) => runtime.block_on(faults.run()),
         Command::Io(io) => runtime.block_on(io.run()),
+        Command::Seal(seal) => runtime.block_on(seal.run()),
         Command::Growth(watch) => runtime.block_on(watch.run()),
     })
 }

@@ -1,60 +1,12 @@
-//! The tool with a fault at one of its I/O calls: the n-th of a kind fails, or kills the program before it is done. For real:
-//! `strace` does that to the program under test. Where it is not installed, or may not trace, the caller is told.
-//!
-//! A sweep puts the fault at call 1, 2, 3, … of each kind until a run has fewer calls than that, and after each run asks whether the
-//! promise was kept: what was there is there, or what was to be made.
+//! What the tool does to folders and files, with a fault in it: imports, a rollback, an export to a file.
 
-use std::{
-    ffi::OsString,
-    fs,
-    path::{Path, PathBuf},
-    process::Stdio,
-};
+use std::{ffi::OsString, fs, path::Path};
 
+use super::{Fault, INJECTED, strace};
 use crate::{
     binaries, fixtures, folder, generate,
-    tool::{self, Ran, args, export_folder, import, metactl},
+    tool::{self, Ran, args, ended, export_folder, import, metactl},
 };
-
-/// What is done to a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// It fails as on a full disk.
-    Full,
-    /// It fails as on a broken one.
-    Broken,
-    /// The program is killed in it.
-    Kill,
-}
-
-pub const FAULTS: [Fault; 3] = [Fault::Full, Fault::Broken, Fault::Kill];
-
-impl Fault {
-    fn injected(self) -> &'static str {
-        match self {
-            Fault::Full => "error=ENOSPC",
-            Fault::Broken => "error=EIO",
-            Fault::Kill => "signal=KILL",
-        }
-    }
-}
-
-/// The calls by which a program changes what is on disk.
-pub const CALLS: [&str; 13] = [
-    "write",
-    "pwrite64",
-    "writev",
-    "fsync",
-    "fdatasync",
-    "sync_file_range",
-    "ftruncate",
-    "rename",
-    "renameat2",
-    "mkdir",
-    "unlink",
-    "unlinkat",
-    "flock",
-];
 
 /// What is interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,17 +21,6 @@ pub enum Work {
 }
 
 pub const WORKS: [Work; 4] = [Work::Import, Work::ImportKeepingOld, Work::Rollback, Work::Export];
-
-/// Whether faults can be put into programs here.
-pub async fn possible() -> bool {
-    let mut command = tokio::process::Command::new("strace");
-    command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true"]);
-    let works = command.stdout(Stdio::null()).stderr(Stdio::null()).status().await.is_ok_and(|status| status.success());
-    if !works {
-        eprintln!("SKIPPED: strace is not installed, or may not trace programs here");
-    }
-    works
-}
 
 /// Everything that a sweep begins from, made once.
 pub struct Scene {
@@ -124,7 +65,8 @@ impl Scene {
             Work::Rollback => args([&"rollback", &"--raft-dir", &raft_dir]),
             Work::Export => args([&"export", &"--raft-dir", &raft_dir, &"--db", &backup]),
         };
-        let (ran, injected) = traced(&stage.join("trace"), fault, call, n, &line).await;
+        fs::create_dir(stage.join("tmp")).unwrap();
+        let (ran, injected) = traced(&stage, fault, call, n, &line).await;
         match work {
             Work::Export => self.check_backup(&case, &ran, &raft_dir, &backup).await,
             _ => self.check_folder(&case, &ran, work, &raft_dir).await,
@@ -165,23 +107,29 @@ impl Scene {
         } else {
             metactl([&"import", &"--raft-dir", &backup.with_extension("restored"), &backup]).await.expect(0);
         }
-        metactl([&"export", &"--raft-dir", &raft_dir, &"--db", &backup]).await.expect(0);
-        let names = folder::names(backup.parent().unwrap());
-        let known = ["backup", "backup.restored", "meta", "trace"];
+        let (line, stage) = (args([&"export", &"--raft-dir", &raft_dir, &"--db", &backup]), backup.parent().unwrap());
+        within(stage, &binaries::tool(), &line).await.expect(0);
+        let (names, copies) = (folder::names(stage), folder::names(&stage.join("tmp")));
+        let known = ["backup", "backup.restored", "meta", "tmp", "trace"];
         assert!(names.iter().all(|name| known.contains(&name.as_str())), "{case}: {names:?}");
+        assert_eq!(copies, [""; 0], "{case}: private copies");
         assert!(export_folder(raft_dir).await == self.old, "{case}: the store was changed");
     }
 }
 
 /// Runs the tool; whether the call was ever reached.
-async fn traced(trace: &Path, fault: Fault, call: &str, n: u32, line: &[OsString]) -> (Ran, bool) {
-    // A full or broken disk stays so; a kill needs no repetition.
-    let when = if fault == Fault::Kill { n.to_string() } else { format!("{n}+") };
-    let traced = format!("trace={call}");
-    let inject = format!("inject={call}:{}:when={when}", fault.injected());
-    let mut words = args([&"-f", &"-qq", &"-o", &trace, &"-e", &traced, &"-e", &inject, &binaries::tool()]);
+async fn traced(stage: &Path, fault: Fault, call: &str, n: u32, line: &[OsString]) -> (Ran, bool) {
+    let trace = stage.join("trace");
+    let mut words = strace(&trace);
+    words.extend(fault.at(call, n));
+    words.push(binaries::tool().into());
     words.extend(line.iter().cloned());
-    let ran = tool::run(&PathBuf::from("strace"), &words).await;
+    let ran = within(stage, Path::new(&words[0]), &words[1..]).await;
     let seen = fs::read_to_string(trace).unwrap_or_default();
-    (ran, seen.contains("(INJECTED)") || seen.contains("+++ killed by SIGKILL +++"))
+    (ran, seen.contains(INJECTED) || seen.contains("+++ killed by SIGKILL +++"))
+}
+
+/// Runs a program with a folder for temporary files of its own.
+async fn within(stage: &Path, program: &Path, line: &[OsString]) -> Ran {
+    ended(tool::command(program, line).env("TMPDIR", stage.join("tmp")).spawn().unwrap()).await
 }
