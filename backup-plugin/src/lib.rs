@@ -9,12 +9,14 @@
 //! - [`seal`]: how a file proves that it is whole.
 //! - [`input`]: the reader that everything which takes a backup reads it with.
 //! - [`import`]: records in, checks, a plan, a new generation out.
+//! - [`diff`]: what is different between two states.
 //! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text. [`clock`]:
 //!   moments as text.
 
 pub mod clock;
 pub mod cluster;
 pub mod codec;
+pub mod diff;
 pub mod downgrade;
 pub mod export;
 pub mod hex;

@@ -10,6 +10,7 @@ mod config;
 mod consistency;
 mod crash;
 mod data_versions;
+mod diff;
 mod export_during_faults;
 mod export_file;
 mod export_interrupted;

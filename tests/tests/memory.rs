@@ -1,4 +1,5 @@
-//! Memory does not grow with the data: an import and both kinds of export stay below the same bound, whatever the size.
+//! Memory does not grow with the data: an import, a comparison and both kinds of export stay below the same bound,
+//! whatever the size.
 
 use integration_tests::{
     generate,
@@ -36,6 +37,10 @@ async fn import_and_exports_of_a_hundred_thousand_keys_take_little_memory() {
     generate::write_in_order(&unsorted, KEYS, (0..KEYS).map(|n| n * 7919 % KEYS), 128);
     let by_import = metactl_measured([&"import", &"--raft-dir", &sorted_dir, &"--db", &unsorted]).await;
     assert_small("the import of unsorted keys", by_import);
+
+    // And so it is to be compared; the other side comes as it is.
+    let by_diff = metactl_measured([&"diff", &unsorted, &server.grpc_address()]).await;
+    assert_small("the comparison of unsorted keys with a server", by_diff);
 
     let keys = |path| -> usize {
         let text = std::fs::read_to_string(path).unwrap();

@@ -30,6 +30,8 @@ pub struct PlannedImport {
     /// Log entries that are restored and that the state in the backup does not cover.
     pub tail: u64,
     pub records: RecordCounts,
+    /// The keys of the state come in order, and none twice.
+    pub keys_ascend: bool,
     /// What the new store takes on disk while it is made, roughly, in bytes.
     pub disk_bytes: u64,
     pub warnings: Vec<Warning>,
@@ -63,9 +65,10 @@ pub fn plan(
     }
     let name = InputName(name);
     let mut checks = Checks::new(reader.version(), options.drop_retired).stopping_at(options.stop);
-    let mut size = Size::default();
+    let (mut size, mut order) = (Size::default(), KeyOrder::default());
     let take = |_, record| {
         size.add(&record);
+        order.add(&record);
         Ok(())
     };
     feed(&mut reader, &mut checks, take, name, progress)?;
@@ -84,10 +87,28 @@ pub fn plan(
         },
         tail: facts.tail,
         records: facts.counts,
+        keys_ascend: !order.broken,
         disk_bytes: STORE_BYTES + states * size.state + size.log,
         plan,
         warnings,
     })
+}
+
+/// Whether keys ascend.
+#[derive(Default)]
+struct KeyOrder {
+    last: String,
+    broken: bool,
+}
+
+impl KeyOrder {
+    fn add(&mut self, record: &Record) {
+        if let Record::State(StateRecord::Kv { key, .. }) = record {
+            // No key is empty.
+            self.broken |= *key <= self.last;
+            self.last.clone_from(key);
+        }
+    }
 }
 
 /// What records take on disk, in bytes.

@@ -7,8 +7,10 @@ pub mod pins;
 mod replay;
 #[cfg(test)]
 mod replay_tests;
+pub mod scratch;
 pub mod source;
 pub mod target;
 #[cfg(test)]
 mod tests;
 pub mod view;
+pub mod whole;

@@ -197,6 +197,11 @@ impl RestoreGeneration for StoreGeneration {
 }
 
 impl StoreGeneration {
+    /// What was fed, once it is finished.
+    pub(super) fn base(&self) -> Option<&Arc<Base>> {
+        self.base.as_ref()
+    }
+
     fn record(&mut self, line: u64, key: String, value: SeqV) -> Result<(), RestoreError> {
         match self.feed.record(key, value).map_err(disk("build the state in", &self.unfinished.path))? {
             Fed::Taken => Ok(()),

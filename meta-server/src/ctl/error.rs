@@ -8,7 +8,7 @@ use backup_plugin::{
     import::{ImportError, OptionsError},
 };
 
-use super::{admin::AdminError, client::ClientError, older::OlderError};
+use super::{admin::AdminError, client::ClientError, diff::DiffError, older::OlderError};
 use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,11 @@ pub enum CtlError {
     InsideStore { file: PathBuf, raft_dir: PathBuf },
     #[error(transparent)]
     Import(#[from] ImportError),
+    #[error(transparent)]
+    Diff(#[from] DiffError),
+    /// Of a command that answers with exit code 1.
+    #[error(transparent)]
+    NoAnswer(Box<CtlError>),
     #[error("what {from} sent is not an export")]
     NotAnExport { from: String, source: NotAnExport },
     #[error("cannot write what {from} holds for another version")]
@@ -65,10 +70,10 @@ pub enum CtlError {
 }
 
 impl CtlError {
-    /// 2 for flags that do not fit each other, 1 for everything else.
+    /// 2 for flags that do not fit each other, and where 1 is an answer; 1 for everything else.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            CtlError::Members(_) | CtlError::Options(_) => ExitCode::from(2),
+            CtlError::Members(_) | CtlError::Options(_) | CtlError::NoAnswer(_) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

@@ -1,12 +1,13 @@
 //! databend-metactl, the operator's tool: a file per subcommand, and what they share.
 //!
 //! Results go to standard output, progress and notes to standard error. Exit code 0: done; 1: refused or failed, and
-//! nothing changed unless the error says that the outcome is unknown; 2: usage.
+//! nothing changed unless the error says that the outcome is unknown; 2: usage. Of `diff`, 1 is an answer, and every error has 2.
 
 mod admin;
 mod argv;
 mod client;
 mod convert;
+mod diff;
 mod error;
 mod export;
 mod generations;
@@ -88,6 +89,7 @@ enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Convert(convert::ConvertArgs),
+    Diff(diff::DiffArgs),
     Generations(generations::GenerationsArgs),
     Rollback(rollback::RollbackArgs),
     Status(status::StatusArgs),
@@ -104,7 +106,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse_from(argv::with_subcommand(env::args_os()));
     match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // Where standard error is gone there is nobody left to tell.
             let _ = writeln!(io::stderr(), "error: {}", chain(&error));
@@ -113,9 +115,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<(), CtlError> {
+fn run(cli: &Cli) -> Result<ExitCode, CtlError> {
     let common = cli.common;
     match &cli.command {
+        Command::Diff(args) => return diff::run(args, common),
         Command::Export(args) => export::run(args, common),
         Command::Import(args) => import::run(args, Again::Import, common.json),
         Command::Convert(args) => convert::run(args, common),
@@ -130,6 +133,7 @@ fn run(cli: &Cli) -> Result<(), CtlError> {
         Command::TriggerSnapshot(args) => block_on(trigger_snapshot::run(args, common)),
         Command::Metrics(args) => block_on(metrics::run(args, common)),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs a command that waits: for a server, or for a thread that reads.
@@ -204,6 +208,8 @@ mod tests {
             "export --data-version V002 --drop-applied-log b",
             "convert --db a --out b",
             "convert --db a --out b --data-version V003 --drop-retired --id 1",
+            "diff a b",
+            "diff - b --keys --json --depth 3 --strict-seq --expired",
             "import --raft-dir d --keep-old b",
             "import --raft-dir d --plan b",
             "import --raft-dir d --to-index 7 b",
@@ -252,6 +258,9 @@ mod tests {
             ("import --raft-dir d --initial-cluster 1=a:1,voter", ErrorKind::ValueValidation),
             ("status --timeout 0", ErrorKind::ValueValidation),
             ("get", ErrorKind::MissingRequiredArgument),
+            ("diff a", ErrorKind::MissingRequiredArgument),
+            ("diff a b c", ErrorKind::UnknownArgument),
+            ("diff a b --depth -1", ErrorKind::UnknownArgument),
             ("watch", ErrorKind::MissingRequiredArgument),
             ("keys-layout --depth -1", ErrorKind::UnknownArgument),
             ("lua --file f", ErrorKind::InvalidSubcommand),

@@ -88,7 +88,7 @@ impl Plan {
                 }
             }
         };
-        let PlannedImport { plan, from, tail, records, disk_bytes, warnings } = &self.planned;
+        let PlannedImport { plan, from, tail, records, disk_bytes, warnings, .. } = &self.planned;
         text.push_str("\nwritten\n");
         let _ = match plan {
             ImportPlan::SameNode { node_id, .. } => writeln!(
@@ -126,7 +126,7 @@ impl Plan {
     }
 
     pub(super) fn as_json(&self) -> Value {
-        let PlannedImport { plan, from, tail, records, disk_bytes, warnings } = &self.planned;
+        let PlannedImport { plan, from, tail, records, disk_bytes, warnings, .. } = &self.planned;
         let replaced = match &self.present {
             Present::Nothing { .. } => Value::Null,
             Present::Store { generation, facts } => {

@@ -127,7 +127,7 @@ impl State {
     }
 
     /// Every record, in key order, for one who takes them all: nothing of it is shared.
-    fn all(&self) -> impl Iterator<Item = io::Result<(String, SeqV)>> + Send + use<> {
+    pub fn all(&self) -> impl Iterator<Item = io::Result<(String, SeqV)>> + Send + use<> {
         let layers = self.layers.iter().map(|layer| layer.records_with_prefix("")).collect();
         self.held(Merge::of(
             self.base.records(),

@@ -3,7 +3,7 @@
 //! Both ways end in the same sink, so a file appears whole or not at all whichever it was. What is said of the result
 //! is `report`'s.
 
-mod report;
+pub(super) mod report;
 
 use std::{
     ffi::OsString,
@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_stream::StreamExt;
 
-use self::report::{Exported, loud, warning};
+use self::report::{Exported, THIS, loud, warning};
 use super::{
     Common, CtlError, Server, block_on,
     client::Client,
@@ -244,7 +244,7 @@ async fn from_server(args: &ExportArgs, timeout: Duration, to: Destination<'_>) 
     let mut sink = Sink::open(to)?;
     let client = Client::connect(&args.server.grpc_api_address, timeout).await?;
     let mut chunks = client.export(args.chunk_size, args.consistency.into(), args.extent()).await?;
-    if let Some(warning) = chunks.provenance().and_then(warning) {
+    if let Some(warning) = chunks.provenance().and_then(|provenance| warning(THIS, provenance)) {
         // Already now: the stream may be long, and the operator may be able to do something about it.
         note(&loud(&warning));
     }

@@ -27,8 +27,11 @@ pub(super) struct Exported<'a> {
     provenance: Option<Origin>,
 }
 
-/// What an operator has to know of an export that is less than was asked for.
-pub(super) fn warning(provenance: &Provenance) -> Option<String> {
+/// What an export calls what it makes.
+pub(super) const THIS: &str = "this backup";
+
+/// What an operator has to know of an export that is less than was asked for. `what`: what it calls the export.
+pub(in crate::ctl) fn warning(what: &str, provenance: &Provenance) -> Option<String> {
     let reason = provenance.fallback.as_ref()?;
     let node = node(&provenance.origin);
     let applied = match provenance.origin.last_applied {
@@ -36,13 +39,13 @@ pub(super) fn warning(provenance: &Provenance) -> Option<String> {
         None => format!("the log of {node}, which has applied nothing"),
     };
     Some(format!(
-        "this backup is local, not linearizable: it is {applied}, and may miss acknowledged writes, because no leader \
+        "{what} is local, not linearizable: it is {applied}, and may miss acknowledged writes, because no leader \
          confirmed more: {reason}"
     ))
 }
 
 /// A warning as it stands out among notes.
-pub(super) fn loud(warning: &str) -> String {
+pub(in crate::ctl) fn loud(warning: &str) -> String {
     format!("WARNING: {warning}")
 }
 
@@ -55,7 +58,7 @@ impl Exported<'_> {
         provenance: Option<Provenance>,
     ) -> Exported<'_> {
         let consistency = provenance.as_ref().map(|known| known.consistency);
-        let warning = provenance.as_ref().and_then(warning);
+        let warning = provenance.as_ref().and_then(|provenance| warning(THIS, provenance));
         Exported { file, summary, seconds, consistency, warning, provenance: provenance.map(|known| known.origin) }
     }
 
