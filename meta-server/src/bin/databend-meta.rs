@@ -31,6 +31,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+/// Small things come and go by the dozen with each request.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A small Raft metadata server.
 #[derive(Parser)]
 #[command(name = "databend-meta", version)]
