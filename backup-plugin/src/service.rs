@@ -77,7 +77,9 @@ impl<S: BackupSource> BackupService<S> {
         let pinned = self.shutdown.run_until_cancelled(self.pin(wanted, extent)).await;
         let stopped = || NoExport { why: ExportFailure::Shutdown, status: shutting_down() };
         let (view, provenance) = pinned.ok_or_else(stopped)??;
-        let chunks = export::chunks(view, request.chunk_size.unwrap_or(export::DEFAULT_CHUNK_LINES));
+        // Whoever asks for more than `local` is no program of Databend's, and takes what fits into a message.
+        let lines = if wanted == Wanted::Local { export::DEFAULT_CHUNK_LINES } else { export::LARGE_CHUNK_LINES };
+        let chunks = export::chunks(view, request.chunk_size.unwrap_or(lines));
         Ok((chunks, place, provenance))
     }
 

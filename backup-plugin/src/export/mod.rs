@@ -13,7 +13,7 @@ mod write;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use chunks::{Chunks, DEFAULT_CHUNK_LINES, chunks};
+pub use chunks::{Chunks, DEFAULT_CHUNK_LINES, LARGE_CHUNK_LINES, chunks};
 pub use lines::{MAX_LINE_BYTES, lines};
 pub use summary::{ExportSummary, KindCount, NotAnExport};
 pub use write::{BackupWriter, Form};

@@ -37,9 +37,6 @@ use super::{
 };
 use crate::backup::offline::{OfflineBackup, PrivateCopy};
 
-/// The lines that go from the folder's thread to the file's at once.
-const OFFLINE_CHUNK_LINES: u64 = 1024;
-
 const EXAMPLES: &str = "\
 Examples:
   Back up a running cluster, through any of its members:
@@ -276,7 +273,7 @@ async fn from_folder(
             "{left_out} log entries are above the last known commit, and left out; they may have been acknowledged"
         )));
     }
-    let mut chunks = export::chunks(backup, OFFLINE_CHUNK_LINES);
+    let mut chunks = export::chunks(backup, export::LARGE_CHUNK_LINES);
     while let Some(lines) = chunks.next().await {
         let lines = lines.map_err(|source| CtlError::ReadStore { path: raft_dir.to_owned(), source })?;
         sink = write(sink, lines, &from).await?;
