@@ -15,7 +15,7 @@ use integration_tests::{
 use rustix::process::Signal;
 use tokio::{runtime::Runtime, time::sleep};
 
-use crate::{dataset, process::Taken};
+use super::{dataset, process::Taken};
 
 /// Between two tries to read.
 const AGAIN: Duration = Duration::from_millis(2);
@@ -55,7 +55,7 @@ impl MeasuredServer {
 }
 
 /// A server that listens may have to be elected before it answers.
-async fn first_read(server: &Server, began: Instant) -> Result<()> {
+pub async fn first_read(server: &Server, began: Instant) -> Result<()> {
     let mut client = server.client().await;
     loop {
         match client.get(&dataset::key(0)).await {

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use anyhow::Result;
 use tokio::task::spawn_blocking;
 
-use crate::{
+use super::{
     echo::EchoProcess,
     job::Job,
     load::{Peer, Sample},
@@ -70,7 +70,7 @@ impl<'a> Bench<'a> {
 
     /// Reads alone are measured too.
     async fn something_to_read(&self) -> Result<()> {
-        let Some(write) = crate::job::JOBS.iter().find(|job| job.work == Work::Upsert && job.clients > 1) else {
+        let Some(write) = super::job::JOBS.iter().find(|job| job.work == Work::Upsert && job.clients > 1) else {
             return Ok(());
         };
         if self.jobs.iter().all(|job| job.work != Work::Upsert) && self.keys.is_empty() {

@@ -11,10 +11,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use integration_tests::{binaries, measure::Usage, server::free_port};
 
-use crate::{
+use super::{
     floor::Floor,
     process::{self, Taken},
     server::MeasuredServer,
+    stream::Sender,
 };
 
 /// What is measured: a backup file, and how much is in it.
@@ -32,10 +33,14 @@ pub struct Round {
     pub iterate: Taken,
     pub import: Taken,
     pub import_cluster: Taken,
+    pub verify: Taken,
+    pub inspect: Taken,
     pub export: Taken,
     pub start: Taken,
     /// The client.
     pub stream: Taken,
+    /// The same from a server that has nothing to do but to send.
+    pub receive: Taken,
     /// The server, before and after it streamed.
     pub before: Usage,
     pub after: Usage,
@@ -58,6 +63,9 @@ pub fn run(backup: &Backup, dir: &Path) -> Result<Round> {
     let mut import_cluster = tool("import", &cluster, &backup.path);
     import_cluster.args(["--id", "1", "--initial-cluster", &member]);
     let import_cluster = process::measure(&mut import_cluster)?;
+    let look = |command: &str| process::measure(Command::new(binaries::tool()).arg(command).arg(&backup.path));
+    let verify = look("verify")?;
+    let inspect = look("inspect")?;
     let ingest = floor(&Floor::Ingest { table: at("table"), keys: backup.keys })?;
 
     let export = process::measure(&mut tool("export", &same, &at("export")))?;
@@ -76,8 +84,25 @@ pub fn run(backup: &Backup, dir: &Path) -> Result<Round> {
     let after = server.usage()?;
     server.stop();
     check_export(&at("stream"), backup)?;
+    let sender = Sender::start(&mut Floor::Send { file: backup.path.clone() }.command(&this))?;
+    let receive = floor(&Floor::Receive { address: sender.address().to_owned(), file: at("received") })?;
 
-    Ok(Round { write, hash, ingest, iterate, import, import_cluster, export, start, stream, before, after })
+    Ok(Round {
+        write,
+        hash,
+        ingest,
+        iterate,
+        import,
+        import_cluster,
+        verify,
+        inspect,
+        export,
+        start,
+        stream,
+        receive,
+        before,
+        after,
+    })
 }
 
 fn tool(command: &str, raft_dir: &Path, file: &Path) -> Command {

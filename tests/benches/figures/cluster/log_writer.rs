@@ -15,7 +15,7 @@ use meta_server::{
     raft::types::{Entry, EntryPayload, log_id},
 };
 
-use crate::{load::Sample, work::VALUE_BYTES};
+use super::{load::Sample, work::VALUE_BYTES};
 
 /// Appends for so long to a new log in `dir`, with so many entries under way at a time. Blocks.
 pub fn measure(dir: &Path, in_flight: usize, length: Duration) -> Result<Sample> {

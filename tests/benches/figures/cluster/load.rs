@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use integration_tests::{client::Client, measure};
 use tokio::{task::JoinSet, time::sleep_until};
 
-use crate::{
+use super::{
     job::Job,
     work::{Keys, Work},
 };

@@ -28,7 +28,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use crate::{load::Peer, work::VALUE_BYTES};
+use super::{load::Peer, work::VALUE_BYTES};
 
 /// As long as a real one.
 const TOKEN: [u8; 45] = [7; 45];

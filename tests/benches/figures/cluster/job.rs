@@ -1,6 +1,6 @@
 //! What is measured: how many clients do what, and what is to be reached. Knows nothing of how it is measured.
 
-use crate::work::Work;
+use super::work::Work;
 
 /// Clients that all do the same, again and again.
 #[derive(Debug)]

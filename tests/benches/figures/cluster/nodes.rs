@@ -9,7 +9,7 @@ use integration_tests::{
 };
 use rustix::process::Signal;
 
-use crate::load::Peer;
+use super::load::Peer;
 
 pub struct Cluster {
     /// The first one leads.

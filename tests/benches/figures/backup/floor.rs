@@ -13,7 +13,7 @@ use clap::Subcommand;
 use lsm_tree::{AbstractTree, AnyTree, Guard, SequenceNumberCounter};
 use sha2::{Digest, Sha256};
 
-use crate::dataset;
+use super::{dataset, stream};
 
 const BUFFER: usize = 1024 * 1024;
 
@@ -27,17 +27,24 @@ pub enum Floor {
     Hash { file: PathBuf },
     /// Writes a new file of so many bytes, and syncs it
     Write { file: PathBuf, bytes: u64 },
+    /// Streams the lines of a file, from memory, to whoever calls
+    Send { file: PathBuf },
+    /// Takes what is streamed there, hashes it, writes it to a new file, and syncs it
+    Receive { address: String, file: PathBuf },
 }
 
 impl Floor {
     /// How `program`, this one, is told to run it.
     pub fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
+        command.arg("floor");
         match self {
             Floor::Ingest { table, keys } => command.arg("ingest").arg(table).arg(keys.to_string()),
             Floor::Iterate { table, keys } => command.arg("iterate").arg(table).arg(keys.to_string()),
             Floor::Hash { file } => command.arg("hash").arg(file),
             Floor::Write { file, bytes } => command.arg("write").arg(file).arg(bytes.to_string()),
+            Floor::Send { file } => command.arg("send").arg(file),
+            Floor::Receive { address, file } => command.arg("receive").arg(address).arg(file),
         };
         command
     }
@@ -48,6 +55,8 @@ impl Floor {
             Floor::Iterate { table, keys } => iterate(table, *keys),
             Floor::Hash { file } => hash(file),
             Floor::Write { file, bytes } => write(file, *bytes),
+            Floor::Send { file } => stream::send(file),
+            Floor::Receive { address, file } => stream::receive(address, file),
         };
         did.with_context(|| format!("the floor {self:?} failed"))
     }

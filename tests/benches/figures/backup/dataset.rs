@@ -4,6 +4,7 @@
 use std::{
     fs::File,
     io::{BufWriter, Write},
+    iter,
     path::Path,
 };
 
@@ -11,6 +12,7 @@ use anyhow::{Context, Result};
 use backup_plugin::{
     codec,
     record::{KvMeta, Record, SeqV, StateRecord},
+    seal::{self, Sealer},
 };
 use integration_tests::generate;
 pub use integration_tests::generate::key;
@@ -26,25 +28,33 @@ pub fn value(i: u64) -> Vec<u8> {
     (i * words..(i + 1) * words).flat_map(|word| mix(word).to_le_bytes()).collect()
 }
 
-/// Writes the export of a node that took `keys` single writes and purged them from its log. Returns its length in bytes.
+/// Writes the sealed export of a node that took `keys` single writes and purged them from its log. Returns its length in bytes.
 pub fn write(path: &Path, keys: u64) -> Result<u64> {
     let written = || -> Result<u64> {
         let mut file = BufWriter::with_capacity(1024 * 1024, File::create_new(path)?);
+        let head = generate::head(keys);
+        let mut sealer = Sealer::new(&head[0]).context("the first line is a header")?;
         let mut bytes = 0;
-        for line in generate::head(keys) {
-            writeln!(file, "{line}")?;
-            bytes += line.len() as u64 + 1;
+        let mut write = |line: &[u8]| -> Result<()> {
+            sealer.push(line, 1);
+            bytes += line.len() as u64;
+            Ok(file.write_all(line)?)
+        };
+        let marked = seal::mark(&head[0]).context("the first line is a header")?;
+        for line in iter::once(&marked).chain(&head[1..]) {
+            write(format!("{line}\n").as_bytes())?;
         }
         let mut line = Vec::new();
         for i in 0..keys {
             line.clear();
             codec::encode(&kv(i), &mut line);
             line.push(b'\n');
-            file.write_all(&line)?;
-            bytes += line.len() as u64;
+            write(&line)?;
         }
+        let seal = sealer.finish(None, "figures");
+        file.write_all(seal.as_bytes())?;
         file.into_inner()?.sync_all()?;
-        Ok(bytes)
+        Ok(bytes + seal.len() as u64)
     };
     written().with_context(|| format!("cannot write the backup of {keys} keys to {}", path.display()))
 }

@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use integration_tests::measure::{median, sorted};
 
-use crate::{
+use super::{
     load::Sample,
     round::{Measured, Round},
     work::VALUE_BYTES,

@@ -37,7 +37,16 @@ pub struct Keys {
 
 impl Keys {
     pub fn is_empty(&self) -> bool {
-        self.upserted.load(Ordering::Relaxed) == 0
+        self.upserted() == 0
+    }
+
+    /// Keys that were written one by one, and that were loaded in bulk; those that are under way count.
+    pub fn upserted(&self) -> u64 {
+        self.upserted.load(Ordering::Relaxed)
+    }
+
+    pub fn loaded(&self) -> u64 {
+        self.loaded.load(Ordering::Relaxed)
     }
 }
 

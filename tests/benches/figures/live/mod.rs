@@ -1,0 +1,176 @@
+//! A server with N keys at work: what its clients see while it exports and compacts, how long a compaction takes beside them, and
+//! how long a start takes after N more writes and a kill.
+
+mod report;
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use integration_tests::{
+    binaries, measure,
+    server::{Server, Settings, free_port},
+    tool::metactl,
+};
+use tokio::{runtime::Builder, time::sleep};
+
+use self::report::Report;
+use crate::{
+    backup::{
+        dataset,
+        floor::Floor,
+        process::{self, Taken},
+        server::first_read,
+    },
+    cluster::{
+        job::{JOBS, Job},
+        load::{Peer, Sample},
+        work::{Keys, Work},
+    },
+};
+
+/// How often a compaction is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+
+#[derive(Debug, Args)]
+pub struct LiveArgs {
+    /// Keys in the store, and as many are written before the kill
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub keys: u64,
+    /// How often everything is measured, in turn; the table shows medians
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rounds: u64,
+    /// How long clients write for one figure
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// Where the stores go; the system's temporary folder by default
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+}
+
+/// What was measured in one round.
+struct Round {
+    /// Writes with nothing beside them, and with one export after the other.
+    quiet: Sample,
+    exporting: Sample,
+    /// Exports that ended meanwhile.
+    exports: u64,
+    compaction: Compaction,
+    /// Of the same keys, without the server.
+    iterate: Taken,
+    ingest: Taken,
+    /// Writing as many keys again, by transactions.
+    load_seconds: f64,
+    /// Killed after them, until a client read a key.
+    start: Taken,
+}
+
+/// A compaction of everything beside clients that write.
+struct Compaction {
+    seconds: f64,
+    /// Writes a second meanwhile.
+    rate: f64,
+}
+
+pub fn run(args: &LiveArgs) -> Result<()> {
+    let _ = (binaries::server(), binaries::tool());
+    let dir = tempfile::tempdir_in(args.dir.clone().unwrap_or_else(env::temp_dir))?;
+    let backup = dir.path().join("backup.ndjson");
+    dataset::write(&backup, args.keys)?;
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let load_before = measure::load();
+    let mut rounds = Vec::new();
+    for _ in 0..args.rounds {
+        rounds.push(runtime.block_on(round(args, &backup, dir.path()))?);
+    }
+    println!("{}", Report { keys: args.keys, seconds: args.seconds, rounds: &rounds });
+    println!("Load of the machine, averaged over a minute: {load_before} before, {} after.", measure::load());
+    Ok(())
+}
+
+async fn round(arguments: &LiveArgs, backup: &Path, dir: &Path) -> Result<Round> {
+    let dir = tempfile::tempdir_in(dir)?;
+    let (store, table) = (dir.path().join("store"), dir.path().join("table"));
+    let raft_port = free_port();
+    let member = format!("1=127.0.0.1:{raft_port}");
+    metactl([&"import", &"--raft-dir", &store, &"--db", &backup, &"--id", &"1", &"--initial-cluster", &member])
+        .await
+        .expect(0);
+    let settings = || Settings { raft_port, ..Settings::of(&store) };
+    let server = Server::start_leading(settings()).await;
+    let peer = Peer { address: server.grpc_address().to_owned(), processes: vec![server.id()], token: None };
+    let (keys, length) = (Arc::<Keys>::default(), Duration::from_secs(arguments.seconds));
+
+    let quiet = peer.measure(job(Work::Upsert)?, &keys, length).await?;
+    let done = Arc::<AtomicBool>::default();
+    let exports = tokio::spawn(export_until(done.clone(), peer.address.clone(), dir.path().join("export")));
+    let exporting = peer.measure(job(Work::Upsert)?, &keys, length).await?;
+    done.store(true, Ordering::Relaxed);
+    let exports = exports.await?;
+
+    let compaction = compact(&server, &peer, &keys).await?;
+    let this = env::current_exe()?;
+    let ingest = process::measure(&mut Floor::Ingest { table: table.clone(), keys: arguments.keys }.command(&this))?;
+    let iterate = process::measure(&mut Floor::Iterate { table, keys: arguments.keys }.command(&this))?;
+
+    let began = Instant::now();
+    while keys.loaded() < arguments.keys {
+        peer.measure(job(Work::Bulk)?, &keys, Duration::from_millis(500)).await?;
+    }
+    let load_seconds = began.elapsed().as_secs_f64();
+    server.kill().await;
+    rustix::fs::sync();
+    let began = Instant::now();
+    let server = Server::start(settings()).await;
+    first_read(&server, began).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    let start = Taken { seconds, usage: measure::usage(server.id()).context("the server has ended")? };
+    server.kill().await;
+    Ok(Round { quiet, exporting, exports, compaction, iterate, ingest, load_seconds, start })
+}
+
+fn job(work: Work) -> Result<&'static Job> {
+    JOBS.iter().find(|job| job.work == work && job.clients > 1).context("there is such a job")
+}
+
+/// Exports again and again. Returns how often.
+async fn export_until(done: Arc<AtomicBool>, address: String, file: PathBuf) -> u64 {
+    let mut exports = 0;
+    while !done.load(Ordering::Relaxed) {
+        metactl([&"export", &"--grpc-api-address", &address, &"--db", &file]).await.expect(0);
+        exports += 1;
+    }
+    exports
+}
+
+/// Compacts while clients write.
+async fn compact(server: &Server, peer: &Peer, keys: &Arc<Keys>) -> Result<Compaction> {
+    // Ended by hand, when the compaction has.
+    let long = Duration::from_secs(120);
+    let writers = {
+        let (peer, keys) = (peer.clone(), keys.clone());
+        let job = job(Work::Upsert)?;
+        tokio::spawn(async move { peer.measure(job, &keys, long).await })
+    };
+    sleep(Duration::from_secs(1)).await;
+    let before = snapshot(server).await;
+    let (written, began) = (keys.upserted(), Instant::now());
+    ensure!(server.admin("/v1/ctrl/trigger_snapshot").await.is_null(), "the server does not compact");
+    while snapshot(server).await <= before {
+        ensure!(!writers.is_finished(), "the compaction does not end");
+        sleep(LOOK).await;
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let rate = (keys.upserted() - written) as f64 / seconds;
+    writers.abort();
+    Ok(Compaction { seconds, rate })
+}
+
+async fn snapshot(server: &Server) -> Option<u64> {
+    server.admin("/v1/cluster/status").await["snapshot_last_log_id"]["index"].as_u64()
+}
