@@ -4,7 +4,7 @@
 use integration_tests::faults::{CHANGES, FAULTS, Lagging, Scene, Survived, WORKS, possible};
 
 /// Of a snapshot's calls.
-const POINTS: usize = 8;
+const POINTS: usize = 6;
 
 #[tokio::test]
 async fn whatever_call_fails_there_is_all_of_the_old_data_or_all_of_the_new() {
@@ -35,5 +35,5 @@ async fn whatever_call_fails_a_follower_has_its_old_state_or_its_leaders_and_cat
     for (turn, call) in calls.iter().step_by(calls.len().div_ceil(POINTS)).enumerate() {
         points += u32::from(scene.run(FAULTS[turn % FAULTS.len()], call).await != Survived::NotMet);
     }
-    assert!(points >= 5, "only {points} of {} calls were ever made again", calls.len());
+    assert!(points >= 4, "only {points} of {} calls were ever made again", calls.len());
 }

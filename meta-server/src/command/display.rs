@@ -18,11 +18,12 @@ impl fmt::Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Command::AddNode { node_id, node, overriding } => {
-                write!(f, "AddNode {node_id} at {}", node.endpoint)?;
+                // What a backup holds may be anything, and a log is read line by line.
+                write!(f, "AddNode {node_id} at {}", node.endpoint.to_string().escape_debug())?;
                 if *overriding { f.write_str(", overriding") } else { Ok(()) }
             }
             Command::RemoveNode { node_id } => write!(f, "RemoveNode {node_id}"),
-            Command::SetFeature { feature, enable } => write!(f, "SetFeature {feature}={enable}"),
+            Command::SetFeature { feature, enable } => write!(f, "SetFeature {}={enable}", feature.escape_debug()),
             Command::UpsertKV(upsert) => {
                 write!(f, "UpsertKV {:?} if {}: {}", upsert.key, upsert.seq, upsert.value)
             }
@@ -63,5 +64,8 @@ mod tests {
         assert_eq!(shown(txn), "Transaction: 0 conditional, 0 conditions, 1 then, 0 else");
         let node = r#"{"cmd":{"AddNode":{"node_id":2,"node":{"name":"2","endpoint":{"addr":"::1","port":9}},"overriding":true}}}"#;
         assert_eq!(shown(node), "AddNode 2 at [::1]:9, overriding");
+        assert_eq!(shown(&node.replace("::1", r"a\nb")), r"AddNode 2 at a\nb:9, overriding");
+        let feature = r#"{"cmd":{"SetFeature":{"feature":"a\nb","enable":true}}}"#;
+        assert_eq!(shown(feature), r"SetFeature a\nb=true");
     }
 }

@@ -10,6 +10,9 @@ pub struct Io {
     /// Of all: import, import-keeping-old, rollback, export, install-snapshot
     #[arg(long)]
     only: Option<Only>,
+    /// At calls alone that have this in what they are told as, such as `renameat` or `CURRENT`
+    #[arg(long, default_value = "")]
+    at: String,
     /// In the backup that is imported
     #[arg(long, default_value_t = 500)]
     keys: u64,
@@ -68,7 +71,7 @@ impl Io {
             }
         }
         if self.only.is_none_or(|only| only == Only::InstallSnapshot) {
-            all.add(install_snapshot().await);
+            all.add(install_snapshot(&self.at).await);
         }
         let Counts { faults, broken, .. } = all;
         println!("{faults} faults in {:.0} s, {broken} broken promises", began.elapsed().as_secs_f64());
@@ -77,14 +80,17 @@ impl Io {
 
     async fn tool(&self, scene: &Scene, work: Work) -> Counts {
         let mut all = Counts::default();
-        for (call, fault) in calls().filter(|(call, _)| Scene::has(work, call)) {
+        for (call, fault) in calls().filter(|(call, _)| Scene::has(work, call) && call.contains(&self.at)) {
             let mut counts = Counts::default();
             for n in 1..=self.most {
                 // It has said what is broken.
                 match AssertUnwindSafe(scene.run(work, fault, call, n)).catch_unwind().await {
                     Ok(None) => break,
                     Ok(Some(ran)) => counts.survived += u32::from(ran.code == Some(0)),
-                    Err(_) => counts.broken += 1,
+                    Err(_) => {
+                        println!("BROKEN: {work:?}, {fault:?} at {call} {n}");
+                        counts.broken += 1;
+                    }
                 }
                 counts.faults += 1;
             }
@@ -101,9 +107,10 @@ impl Io {
 }
 
 /// Every call of one run of a follower, met by every fault in turn.
-async fn install_snapshot() -> Counts {
+async fn install_snapshot(at: &str) -> Counts {
     let mut scene = Lagging::prepare().await;
-    let points = scene.calls().await;
+    let mut points = scene.calls().await;
+    points.retain(|point| point.to_string().contains(at));
     println!("InstallSnapshot: {} calls", points.len());
     let mut all = Counts::default();
     for fault in FAULTS {

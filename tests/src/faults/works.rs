@@ -67,11 +67,14 @@ impl Scene {
         };
         fs::create_dir(stage.join("tmp")).unwrap();
         let (ran, injected) = traced(&stage, fault, call, n, &line).await;
+        if !injected {
+            return None;
+        }
         match work {
             Work::Export => self.check_backup(&case, &ran, &raft_dir, &backup).await,
             _ => self.check_folder(&case, &ran, work, &raft_dir).await,
         }
-        injected.then_some(ran)
+        Some(ran)
     }
 
     /// All of the old data or all of the new, and no third thing; no garbage after the next change.
