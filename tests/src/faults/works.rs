@@ -108,7 +108,9 @@ impl Scene {
         if found == "the older backup" {
             assert_ne!(ran.code, Some(0), "{case}: it said that it was done");
         } else {
-            metactl([&"import", &"--raft-dir", &backup.with_extension("restored"), &backup]).await.expect(0);
+            let restored = backup.with_extension("restored");
+            metactl([&"import", &"--raft-dir", &restored, &backup]).await.expect(0);
+            assert!(export_folder(&restored).await == self.old, "{case}: the new backup is not all of the store");
         }
         let (line, stage) = (args([&"export", &"--raft-dir", &raft_dir, &"--db", &backup]), backup.parent().unwrap());
         within(stage, &binaries::tool(), &line).await.expect(0);
