@@ -8,6 +8,7 @@
 //! - [`provenance`]: what an export has to include, and where it comes from. [`wire`]: the same as messages.
 //! - [`seal`]: how a file proves that it is whole.
 //! - [`input`]: the reader that everything which takes a backup reads it with.
+//! - [`inspect`]: what is in a backup, counted while it goes by.
 //! - [`import`]: records in, checks, a plan, a new generation out.
 //! - [`diff`]: what is different between two states.
 //! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text. [`clock`]:
@@ -22,6 +23,7 @@ pub mod export;
 pub mod hex;
 pub mod import;
 pub mod input;
+pub mod inspect;
 pub mod observe;
 pub mod provenance;
 pub mod record;

@@ -20,6 +20,7 @@ mod forwarding;
 mod full_disk;
 mod growth;
 mod history;
+mod inspect;
 mod interrupted_import;
 mod io_faults;
 mod kv;

@@ -3,12 +3,10 @@
 
 use std::fmt;
 
-use serde::Deserialize;
-
 use super::Refusal;
 use crate::{
     clock::rfc3339,
-    record::{LogEntry, LogId, Payload},
+    record::{LogEntry, LogId},
 };
 
 /// The point in the log that a restored state is to be at.
@@ -74,7 +72,7 @@ impl Stopper {
     /// Whether the entry is taken. From the first that is not, none is.
     pub(super) fn takes(&mut self, entry: &LogEntry) -> bool {
         let Some(stop) = self.stop else { return true };
-        let time_ms = time_ms(&entry.payload);
+        let time_ms = entry.payload.time_ms();
         if let Some(time_ms) = time_ms {
             self.times_ms = Some((self.times_ms.map_or(time_ms, |(first, _)| first), time_ms));
         }
@@ -118,20 +116,10 @@ impl Stopper {
     }
 }
 
-/// When a command was proposed, by the clock of the leader.
-fn time_ms(payload: &Payload) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Timed {
-        time_ms: Option<u64>,
-    }
-    let Payload::Normal(json) = payload else { return None };
-    serde_json::from_str::<Timed>(json.get()).ok()?.time_ms
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::LeaderId;
+    use crate::record::{LeaderId, Payload};
 
     fn log_id(index: u64) -> LogId {
         LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index }

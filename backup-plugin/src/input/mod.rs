@@ -35,6 +35,18 @@ use crate::{
     upgrade::{Decoded, Head, decode, head_of},
 };
 
+/// A line of a backup, as the record that it says.
+#[derive(Debug)]
+pub struct DecodedLine {
+    /// From 1.
+    pub number: u64,
+    /// Of its text, newline included.
+    pub bytes: usize,
+    /// Bytes of the input, as it is, that were read by then.
+    pub read_bytes: u64,
+    pub decoded: Decoded,
+}
+
 /// Reads the records of a backup, one after the other.
 pub struct Reader<'a> {
     name: String,
@@ -81,11 +93,19 @@ impl<'a> Reader<'a> {
     }
 
     /// Hands on every record that is left, in order, with the number of its line and how many bytes of the input, as it is, were
-    /// read by then. Reads, decodes and hands on at once, on all processors; the first bad line, or the first error of `take`,
-    /// ends it, and so does a seal that is not whole.
+    /// read by then; see [`Reader::for_each_line`].
     pub fn for_each<E: From<InputError>>(
         &mut self,
         mut take: impl FnMut(u64, u64, Decoded) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.for_each_line(|line| take(line.number, line.read_bytes, line.decoded))
+    }
+
+    /// Hands on every line that is left, in order. Reads, decodes and hands on at once, on all processors; the first bad line, or
+    /// the first error of `take`, ends it, and so does a seal that is not whole.
+    pub fn for_each_line<E: From<InputError>>(
+        &mut self,
+        mut take: impl FnMut(DecodedLine) -> Result<(), E>,
     ) -> Result<(), E> {
         let (version, first) = (self.head.version, self.block.split_off(self.at));
         let lines = &mut self.lines;
@@ -95,9 +115,10 @@ impl<'a> Reader<'a> {
             |block| decode_block(version, block),
             |part| {
                 let (records, bad) = part.decoded;
-                for record in records {
+                for (bytes, decoded) in records {
                     *lines += 1;
-                    take(*lines, part.read_bytes, record).map_err(Stop::Taker)?;
+                    let line = DecodedLine { number: *lines, bytes, read_bytes: part.read_bytes, decoded };
+                    take(line).map_err(Stop::Taker)?;
                 }
                 bad.map_or(Ok(()), |bad| {
                     *lines += 1;
@@ -109,8 +130,10 @@ impl<'a> Reader<'a> {
             Ok(Last { block, filled }) => {
                 (self.block, self.at) = (block, 0);
                 if self.begin_block(filled)? {
-                    while let Some((line, record)) = self.next_record()? {
-                        take(line, self.read_bytes(), record)?;
+                    // The last line, which is alone in its block.
+                    while let Some((number, decoded)) = self.next_record()? {
+                        let (bytes, read_bytes) = (self.block.len(), self.read_bytes());
+                        take(DecodedLine { number, bytes, read_bytes, decoded })?;
                     }
                 }
                 Ok(())
@@ -193,6 +216,11 @@ impl<'a> Reader<'a> {
         self.blocks.input().compression()
     }
 
+    /// Whether the first line says that the last one is a seal.
+    pub fn is_sealed(&self) -> bool {
+        self.head.sealed
+    }
+
     /// Refuses a file that does not say that it is sealed.
     pub fn require_seal(&self) -> Result<(), InputError> {
         if self.head.sealed { Ok(()) } else { Err(refused(&self.name, None, Reason::Unsealed)) }
@@ -260,18 +288,19 @@ enum Stop<E> {
     Taker(E),
 }
 
-/// The records of a block, up to the first bad line.
-fn decode_block(version: Version, block: &[u8]) -> (Vec<Decoded>, Option<BadLine>) {
+/// The records of a block with the bytes of their lines, up to the first bad line.
+fn decode_block(version: Version, block: &[u8]) -> (Vec<(usize, Decoded)>, Option<BadLine>) {
     let mut records = Vec::new();
     let mut at = 0;
     while at < block.len() {
         let line = line_at(block, at);
-        at = line.end + 1;
+        let start = at;
+        at = (line.end + 1).min(block.len());
         let decoded = text(&block[line])
             .map_err(BadLine::NoText)
             .and_then(|line| decode(version, line).map_err(BadLine::Undecodable));
         match decoded {
-            Ok(record) => records.push(record),
+            Ok(record) => records.push((at - start, record)),
             Err(bad) => return (records, Some(bad)),
         }
     }

@@ -83,6 +83,19 @@ pub enum Payload {
     Normal(Box<RawValue>),
 }
 
+impl Payload {
+    /// When a command was proposed, in ms since 1970 by the clock of the leader of the time; `None` where it does not say, and for
+    /// what is no command.
+    pub fn time_ms(&self) -> Option<u64> {
+        #[derive(Deserialize)]
+        struct Timed {
+            time_ms: Option<u64>,
+        }
+        let Payload::Normal(json) = self else { return None };
+        serde_json::from_str::<Timed>(json.get()).ok()?.time_ms
+    }
+}
+
 /// Commands compare by their text.
 impl PartialEq for Payload {
     fn eq(&self, other: &Self) -> bool {

@@ -6,6 +6,7 @@ use backup_plugin::{
     cluster::MemberListError,
     export::{NotAnExport, file::FileError},
     import::{ImportError, OptionsError},
+    input::InputError,
 };
 
 use super::{admin::AdminError, client::ClientError, diff::DiffError, older::OlderError};
@@ -34,6 +35,8 @@ pub enum CtlError {
     /// Of a command that answers with exit code 1.
     #[error(transparent)]
     NoAnswer(Box<CtlError>),
+    #[error(transparent)]
+    Input(#[from] InputError),
     #[error("what {from} sent is not an export")]
     NotAnExport { from: String, source: NotAnExport },
     #[error("cannot write what {from} holds for another version")]
@@ -44,6 +47,11 @@ pub enum CtlError {
     NothingToRestore { from: String },
     #[error("cannot read the backup {}", path.display())]
     OpenInput { path: PathBuf, source: io::Error },
+    #[error(
+        "{folder} is a folder, not a backup file: of a store, `export --raft-dir {folder} FILE` makes one, `generations \
+         --raft-dir {folder}` says what is in it, and `diff` compares it", folder = path.display()
+    )]
+    FolderForFile { path: PathBuf },
     #[error("standard input is a terminal: name a backup file, or send one (databend-metactl import … < FILE)")]
     InputIsTerminal,
     #[error("cannot read the store in {}", path.display())]

@@ -14,6 +14,7 @@ mod generations;
 mod get;
 pub mod import;
 mod input;
+mod inspect;
 mod keys_layout;
 mod member_list;
 mod metrics;
@@ -88,6 +89,7 @@ struct Server {
 enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
+    Inspect(inspect::InspectArgs),
     Convert(convert::ConvertArgs),
     Diff(diff::DiffArgs),
     Generations(generations::GenerationsArgs),
@@ -121,6 +123,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CtlError> {
         Command::Diff(args) => return diff::run(args, common),
         Command::Export(args) => export::run(args, common),
         Command::Import(args) => import::run(args, Again::Import, common.json),
+        Command::Inspect(args) => inspect::run(args, common),
         Command::Convert(args) => convert::run(args, common),
         Command::Generations(args) => generations::run(args, common),
         Command::Rollback(args) => rollback::run(args, common),
@@ -217,6 +220,9 @@ mod tests {
             "export --with-history b",
             "export --logs none b",
             "export --logs all --raft-dir d b",
+            "inspect b",
+            "inspect --db b --depth 2 --top 20 --json",
+            "inspect",
             "generations --raft-dir d --json",
             "generations --raft-dir d --prune",
             "generations --raft-dir d --prune gen-000001 gen-000002",
@@ -256,6 +262,9 @@ mod tests {
             ("export --with-history --logs all b", ErrorKind::ArgumentConflict),
             ("import --raft-dir d --initial-cluster 1=a", ErrorKind::ValueValidation),
             ("import --raft-dir d --initial-cluster 1=a:1,voter", ErrorKind::ValueValidation),
+            ("inspect b --db c", ErrorKind::ArgumentConflict),
+            ("inspect --depth -1 b", ErrorKind::UnknownArgument),
+            ("inspect --top 1001 b", ErrorKind::ValueValidation),
             ("status --timeout 0", ErrorKind::ValueValidation),
             ("get", ErrorKind::MissingRequiredArgument),
             ("diff a", ErrorKind::MissingRequiredArgument),

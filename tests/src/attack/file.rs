@@ -1,4 +1,5 @@
 //! A whole file, through the import into a target in memory: what is refused leaves nothing, what is taken comes back.
+//! And through an inspection, which counts whatever decodes.
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
@@ -6,12 +7,14 @@ use backup_plugin::{
     cluster::{ContentHasher, MemberList},
     codec::encode,
     import::{self, ImportOptions},
+    inspect::{InspectOptions, Inspected, inspect},
     record::{HardState, Header, LogEntry, LogId, Payload, Record, SeqV, StateRecord},
     target::{RestoreError, RestoreGeneration, RestoreTarget, RestoredState, Seed, Source},
 };
 use meta_server::command::{Limits, LogCommand};
 
 pub(super) fn attack(data: &[u8]) {
+    inspected(data);
     let same_node = ImportOptions::new(None, None).expect("valid options");
     if let Some(live) = imported(data, &same_node) {
         let again = imported(live.text().as_bytes(), &same_node);
@@ -21,6 +24,14 @@ pub(super) fn attack(data: &[u8]) {
     let members = MemberList::new(list).expect("a list");
     let new_member = ImportOptions::new(Some(7), Some(members)).expect("valid options");
     imported(data, &new_member);
+}
+
+/// Whatever is in the lines of a file, each of them is counted.
+fn inspected(data: &[u8]) {
+    let options = InspectOptions { depth: 2, top: 3, now_ms: 1_700_000_000_000 };
+    if let Ok(Inspected { found, damage: None }) = inspect(data, "the input", &options, &mut |_| ()) {
+        assert_eq!(found.records.all().count, found.lines);
+    }
 }
 
 /// What the import of `data` made live, if it did.
