@@ -3,6 +3,7 @@
 mod attack;
 mod bad_backups;
 mod bad_folders;
+mod bench;
 mod chunks;
 mod cluster_faults;
 mod compaction;

@@ -37,6 +37,9 @@ const STREAM_WINDOW: u32 = 4 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 const FRAME: u32 = 1 << 20;
 
+/// What a write is called.
+const KV_API: &str = "KvApi";
+
 /// A connection, logged in.
 pub(super) struct Client {
     address: String,
@@ -107,6 +110,17 @@ impl ClientError {
             | Self::NotLinearizable { .. }
             | Self::Ended { .. } => true,
             Self::Silent { .. } | Self::Lost { .. } | Self::Unreadable { .. } | Self::OutcomeUnknown { .. } => false,
+        }
+    }
+
+    /// What it is counted as among many.
+    pub(super) fn kind(&self) -> String {
+        match self {
+            Self::Failed { status, .. } | Self::Lost { source: status, .. } => format!("{:?}", status.code()),
+            Self::Silent { .. } => "no answer in time".to_owned(),
+            Self::Refused { .. } => "refused".to_owned(),
+            Self::OutcomeUnknown { source } => source.kind(),
+            _ => "unreadable answer".to_owned(),
         }
     }
 
@@ -236,15 +250,19 @@ impl Client {
     }
 
     async fn try_upsert(&self, key: &str, value: &[u8]) -> Result<Change, ClientError> {
-        const CALL: &str = "KvApi";
         let upsert = json!({"key": key, "seq": {"GE": 0}, "value": {"Update": value}, "value_meta": null});
-        let data = json!({"UpsertKV": upsert}).to_string();
+        let reply = self.kv_api(json!({"UpsertKV": upsert}).to_string()).await?;
+        serde_json::from_str(&reply).map_err(|_| self.unreadable(KV_API, &reply))
+    }
+
+    /// Sends a command, and gives what it changed: both are JSON, as it is.
+    pub(super) async fn kv_api(&self, data: String) -> Result<String, ClientError> {
         let mut rpc = self.rpc.clone();
-        let reply = self.bounded(CALL, rpc.kv_api(self.request(pb::RaftRequest { data }))).await?;
+        let reply = self.bounded(KV_API, rpc.kv_api(self.request(pb::RaftRequest { data }))).await?;
         if !reply.error.is_empty() {
-            return Err(ClientError::Refused { address: self.address.clone(), call: CALL, reason: reply.error });
+            return Err(ClientError::Refused { address: self.address.clone(), call: KV_API, reason: reply.error });
         }
-        serde_json::from_str(&reply.data).map_err(|_| self.unreadable(CALL, &reply.data))
+        Ok(reply.data)
     }
 
     /// The gRPC addresses of the members.

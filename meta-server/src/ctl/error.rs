@@ -67,6 +67,8 @@ pub enum CtlError {
     NoSuchGeneration { name: String, raft_dir: PathBuf, kept: Vec<String> },
     #[error("{name} is the live generation already")]
     IsLive { name: String },
+    #[error("{address} did nothing of what it was asked: {example}")]
+    NoCall { address: String, example: String },
     #[error("cannot write to standard output")]
     Stdout(#[source] io::Error),
     #[error("cannot write the result as JSON")]

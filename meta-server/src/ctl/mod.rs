@@ -5,6 +5,7 @@
 
 mod admin;
 mod argv;
+mod bench;
 mod client;
 mod convert;
 mod diff;
@@ -102,6 +103,7 @@ enum Command {
     KeysLayout(keys_layout::KeysLayoutArgs),
     TriggerSnapshot(trigger_snapshot::TriggerSnapshotArgs),
     Metrics(metrics::MetricsArgs),
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the tool on the arguments of this process.
@@ -135,6 +137,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CtlError> {
         Command::KeysLayout(args) => block_on(keys_layout::run(args, common)),
         Command::TriggerSnapshot(args) => block_on(trigger_snapshot::run(args, common)),
         Command::Metrics(args) => block_on(metrics::run(args, common)),
+        Command::Bench(args) => block_on(bench::run(args, common)),
     }
     .map(|()| ExitCode::SUCCESS)
 }
@@ -237,6 +240,7 @@ mod tests {
             "keys-layout --depth 1",
             "trigger-snapshot --admin-api-address 127.0.0.1:28002",
             "metrics --admin-api-address 127.0.0.1:28002",
+            "bench --mode mixed --ttl 60 --value-bytes 0 --clients 64 --seconds 60 --keys 7 --prefix '' --keep",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");
@@ -265,6 +269,8 @@ mod tests {
             ("inspect b --db c", ErrorKind::ArgumentConflict),
             ("inspect --depth -1 b", ErrorKind::UnknownArgument),
             ("inspect --top 1001 b", ErrorKind::ValueValidation),
+            ("bench --clients 0", ErrorKind::ValueValidation),
+            ("bench --mode scan", ErrorKind::InvalidValue),
             ("status --timeout 0", ErrorKind::ValueValidation),
             ("get", ErrorKind::MissingRequiredArgument),
             ("diff a", ErrorKind::MissingRequiredArgument),
