@@ -5,7 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Once, Refusal, Stop, log::LogCheck, retired::RetiredCheck, room::check_room, state::StateCheck,
+    Once, Refusal, Stop,
+    log::{LogCheck, check_membership},
+    retired::RetiredCheck,
+    room::check_room,
+    state::StateCheck,
     summary::RecordCounts,
 };
 use crate::{
@@ -173,7 +177,8 @@ impl Checks {
         Ok(false)
     }
 
-    /// A state machine says what it is at, or is not there at all and the log tells the whole of it. Returns LastApplied.
+    /// A state machine says what it is at, or is not there at all, or that of a node that has applied nothing: then the log tells
+    /// the whole of it. Returns LastApplied.
     fn check_state(&self) -> Result<Option<LogId>, Fault> {
         if self.state.is_empty() {
             return match self.purged.known() {
@@ -181,9 +186,15 @@ impl Checks {
                 None => Ok(None),
             };
         }
+        // Its log is then checked to begin at 0, and to be there.
+        if self.state.is_blank() && self.purged.known().is_none() {
+            return Ok(None);
+        }
         let missing = |missing| whole(Refusal::StateIncomplete { missing });
         let applied = *self.state.applied.get().ok_or_else(|| missing("LastApplied"))?;
-        self.state.membership.get().ok_or_else(|| missing("LastMembership"))?;
+        let membership = self.state.membership.get().ok_or_else(|| missing("LastMembership"))?;
+        check_membership(&membership.membership)
+            .map_err(|refusal| Fault { line: self.state.membership.line(), refusal })?;
         Ok(Some(applied))
     }
 

@@ -17,16 +17,22 @@ pub(super) struct StateCheck {
     /// The largest sequence number of a record.
     largest: Option<At<u64>>,
     records: u64,
+    /// Of them, those that something must have been applied for.
+    applied_records: u64,
 }
 
 impl StateCheck {
     pub(super) fn push(&mut self, line: u64, record: &StateRecord) -> Result<(), Refusal> {
         self.records += 1;
+        self.applied_records += u64::from(!is_blank(record));
         match record {
             StateRecord::Sequence(sequence) => self.sequence.set("Sequences", line, *sequence),
             StateRecord::LastApplied(log_id) => self.applied.set("LastApplied", line, *log_id),
             StateRecord::LastMembership(stored) => {
-                check_membership(&stored.membership)?;
+                // One of nobody is well where nothing was applied, which is known at the end.
+                if !is_blank(record) {
+                    check_membership(&stored.membership)?;
+                }
                 self.membership.set("LastMembership", line, stored.clone())
             }
             StateRecord::Node { id, node } => match self.nodes.insert(*id, node.clone()) {
@@ -60,6 +66,11 @@ impl StateCheck {
         self.records == 0
     }
 
+    /// Whether it is the state of a node that has applied nothing: its membership is nobody's, and there is nothing else.
+    pub(super) fn is_blank(&self) -> bool {
+        self.applied_records == 0 && self.membership.get().is_some()
+    }
+
     /// Whether the counter covers every sequence number. The line is that of the record it does not cover.
     pub(super) fn check_sequence(&self) -> Result<(), At<Refusal>> {
         let refuse = |at: At<u64>, refusal| Err(At { line: at.line, value: refusal });
@@ -73,10 +84,25 @@ impl StateCheck {
     }
 }
 
+/// Whether a node that has applied nothing may have written this.
+fn is_blank(record: &StateRecord) -> bool {
+    match record {
+        StateRecord::Sequence(sequence) => *sequence == 0,
+        StateRecord::LastMembership(stored) => {
+            stored.log_id.is_none() && stored.membership.nodes.is_empty() && stored.membership.voters().is_empty()
+        }
+        StateRecord::Ignored => true,
+        StateRecord::LastApplied(_)
+        | StateRecord::Node { .. }
+        | StateRecord::Expire { .. }
+        | StateRecord::Kv { .. } => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::StateCheck;
-    use crate::record::{MAX_KEY_BYTES, Node, SeqV, StateRecord};
+    use crate::record::{LogId, MAX_KEY_BYTES, Node, SeqV, StateRecord, StoredMembership};
 
     fn kv(key: &str, seq: u64) -> StateRecord {
         StateRecord::Kv { key: key.to_owned(), value: SeqV { seq, ..SeqV::default() } }
@@ -126,6 +152,29 @@ mod tests {
         ];
         for records in cases {
             assert_eq!(check(&records), Ok(()));
+        }
+    }
+
+    #[test]
+    fn the_state_of_a_node_that_has_applied_nothing_is_known() {
+        let nobody = || StateRecord::LastMembership(StoredMembership::default());
+        let node = StateRecord::Node { id: 1, node: Node::default() };
+        for (records, blank) in [
+            (vec![StateRecord::Sequence(0), nobody()], true),
+            (vec![nobody()], true),
+            (vec![StateRecord::Ignored, nobody()], true),
+            (vec![], false),
+            (vec![StateRecord::Sequence(0)], false),
+            (vec![StateRecord::Sequence(1), nobody()], false),
+            (vec![nobody(), node], false),
+            (vec![StateRecord::Sequence(1), nobody(), kv("a", 1)], false),
+            (vec![nobody(), StateRecord::LastApplied(LogId::default())], false),
+        ] {
+            let mut state = StateCheck::default();
+            for (line, record) in (1..).zip(&records) {
+                state.push(line, record).unwrap();
+            }
+            assert_eq!(state.is_blank(), blank, "{records:?}");
         }
     }
 }

@@ -216,6 +216,34 @@ fn a_node_without_a_snapshot_has_its_whole_state_in_its_log() {
     assert_eq!((summary.last_applied, summary.tail), (Some(log_id(2, 7, 126)), 126));
 }
 
+/// What such a node writes of its state, where it writes any.
+#[test]
+fn a_node_that_has_applied_nothing_has_its_whole_state_in_its_log() {
+    const SEQUENCE: &str = r#"["state_machine/0",{"Sequences":{"key":"generic-kv","value":0}}]"#;
+    const NOBODY: &str = r#"["state_machine/0",{"StateMachineMeta":{"key":"LastMembership","value":{"Membership":{"log_id":null,"membership":{"configs":[],"nodes":{}}}}}}]"#;
+    let log: Vec<&str> = TAIL.lines().take(131).collect();
+    let with = |state: &[&str]| [&log[..], state].concat().join("\n");
+    let (expected, _) = imported(&with(&[]), &member(7, &["7=g:1"]));
+    for state in [&[SEQUENCE, NOBODY][..], &[NOBODY]] {
+        let (summary, live) = imported(&with(state), &same_node());
+        assert_eq!((summary.last_applied, summary.tail, live.log.len()), (None, 126, 126));
+        let (summary, _) = imported(&with(state), &member(7, &["7=g:1"]));
+        assert_eq!((summary.last_applied, summary.cluster_id), (expected.last_applied, expected.cluster_id.clone()));
+    }
+
+    let counted = SEQUENCE.replace(":0}", ":7}");
+    let voted = NOBODY.replace(r#""configs":[],"nodes":{}"#, r#""configs":[[1]],"nodes":{"1":{}}"#);
+    let unapplied = "x.ndjson: the state machine has no `LastApplied` record: the file is cut, or not a whole export";
+    for state in [&[SEQUENCE][..], &[&counted, NOBODY], &[SEQUENCE, &voted]] {
+        assert_eq!(refused(with(state).as_bytes(), &same_node()), unapplied, "{state:?}");
+    }
+    let purged = edited(&[Cut(9), Insert(10, SEQUENCE), Insert(11, NOBODY)]);
+    assert_eq!(refused(purged.as_bytes(), &same_node()), unapplied);
+    let no_log = [log[0], log[1], SEQUENCE, NOBODY].join("\n");
+    let nothing = "x.ndjson: it holds no state: neither log entries nor a state machine";
+    assert_eq!(refused(no_log.as_bytes(), &same_node()), nothing);
+}
+
 #[test]
 fn what_can_not_be_imported_is_refused_by_line_and_reason() {
     const SECOND_NODE_ID: &str = r#"["raft_log",{"NodeId":1}]"#;
