@@ -1,6 +1,9 @@
 //! A real export of one of three nodes, restored as that node.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use integration_tests::{
     binaries,
@@ -141,4 +144,40 @@ async fn keys_and_values_of_every_kind_go_through_a_backup() {
     import(&restored, &file).await;
     let restored = Server::start(Settings::of(&restored)).await;
     assert_eq!(restored.client().await.list("").await.unwrap(), expected);
+}
+
+/// Files may say nothing of the vote. Then the node has seen at least the terms of what it holds, and goes on from there.
+#[tokio::test]
+async fn a_node_without_a_vote_leads_on() {
+    const VOTE: &str = r#"{"Vote":{"leader_id":{"term":1,"node_id":1},"committed":true}}"#;
+    let text = fixtures::text("v004-tail.ndjson").replace(VOTE, r#"{"Vote":null}"#);
+    let is_entry = |line: &str| line.contains("{\"LogEntry\":");
+    let is_committed = |line: &str| line.contains("{\"Committed\":");
+    let lines = |keep: &dyn Fn(&str) -> bool| -> String {
+        text.split_inclusive('\n').filter(|line| keep(line) && !is_committed(line)).collect()
+    };
+    let in_term_2 = |text: String| {
+        let applied = r#"{"LogId":{"leader_id":{"term":1,"#;
+        assert!(text.contains(applied));
+        text.replace(applied, r#"{"LogId":{"leader_id":{"term":2,"#)
+    };
+    let early = |line: &str| !is_entry(line) || (0..60).any(|n| line.contains(&format!(r#""index":{n}}},"payload""#)));
+    for (name, text) in [
+        ("a log above its state", text.clone()),
+        ("a state alone", in_term_2(lines(&|line| !is_entry(line)))),
+        ("a log that ends before its state", in_term_2(lines(&early))),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, raft_dir) = (folder.path().join("b.ndjson"), folder.path().join("meta"));
+        fs::write(&file, text).unwrap();
+        import(&raft_dir, &file).await;
+        assert!(export_folder(&raft_dir).await.contains(r#"["raft_log",{"Vote":null}]"#), "{name}");
+        for key in ["first", "second"] {
+            let server = Server::start_leading(Settings::of(&raft_dir)).await;
+            server.client().await.put(key, name.as_bytes()).await.unwrap();
+            assert_eq!(server.stop(Signal::TERM).await.0, Some(0), "{name}");
+        }
+        let exported = export_folder(&raft_dir).await;
+        assert!(["\"first\"", "\"second\""].iter().all(|key| exported.contains(key)), "{name}");
+    }
 }

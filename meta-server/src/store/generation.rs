@@ -71,7 +71,7 @@ impl Generation {
     /// Starts the state machine over it.
     pub fn start(self, options: StateOptions) -> Result<(LogDb, StateMachine), StoreError> {
         let base = self.base.last_applied();
-        purge_superseded(&self.log, base).map_err(StoreError::io("purge the log in", &self.dir))?;
+        purge_overtaken(&self.log, base).map_err(StoreError::io("purge the log in", &self.dir))?;
         let names = self.log.clone();
         let state = StateMachine::new(self.base, &self.dir, names, options)
             .map_err(StoreError::io("read the base of", &self.dir))?;
@@ -165,6 +165,15 @@ pub(crate) fn check(dir: &Path, log: &LogDb, applied: Option<LogId>) -> Result<(
         return Err(damaged(dir, reason));
     }
     Ok(())
+}
+
+/// Drops a log that ends before the base, before Raft looks at its end. Raft would drop it by itself, but not one that ends in a later
+/// term than the base; and where no vote is on record, as in some backups, the end of the log is what tells the term to go on from.
+fn purge_overtaken(log: &LogDb, applied: Option<LogId>) -> io::Result<()> {
+    match applied.map(log_id) {
+        Some(applied) if log.last_log_id().is_none_or(|last| last.index < applied.index) => log.purge_blocking(applied),
+        _ => Ok(()),
+    }
 }
 
 /// Drops a log that ends before the base and in a later term. A crash between the install of a snapshot and the purge after it leaves
