@@ -15,14 +15,14 @@ use integration_tests::{
 };
 
 /// A backup, and the words that its refusal must have after the name of the file.
-struct Case {
-    name: &'static str,
-    backup: Vec<u8>,
-    says: &'static [&'static str],
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    pub(super) backup: Vec<u8>,
+    pub(super) says: &'static [&'static str],
 }
 
 /// The line numbers below are those of `v004.ndjson`: the log is in lines 6 to 87, the state machine from line 88 on.
-fn cases() -> Vec<Case> {
+pub(super) fn cases() -> Vec<Case> {
     let good = fixtures::text("v004.ndjson");
     let lines: Vec<&str> = good.lines().collect();
     let joined = |lines: &[&str]| (lines.join("\n") + "\n").into_bytes();
@@ -123,7 +123,7 @@ fn cases() -> Vec<Case> {
 const OLD_ID: &str = r#"["raft_state",{"RaftStateKV":{"key":"Id","value":{"NodeId":1}}}]"#;
 
 /// The same of older versions. In `v002.ndjson` the log is in lines 4 to 85, in `v0-2022-11.ndjson` in lines 1 to 84.
-fn older_cases() -> Vec<Case> {
+pub(super) fn older_cases() -> Vec<Case> {
     let (v002, v0) = (fixtures::text("v002.ndjson"), fixtures::text("v0-2022-11.ndjson"));
     let with = |text: &str, line: usize, from: &str, to: &str| {
         let mut lines: Vec<String> = text.lines().map(|line| line.to_owned() + "\n").collect();

@@ -47,4 +47,5 @@ mod stop;
 mod tail;
 mod undo;
 mod usage;
+mod verify;
 mod watch;

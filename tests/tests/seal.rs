@@ -12,7 +12,7 @@ use integration_tests::{
 use serde_json::Value;
 
 /// A sealed backup of a fixture, made of a folder, with the folder it was made of.
-async fn sealed(temp: &Path, name: &str) -> Vec<u8> {
+pub(super) async fn sealed(temp: &Path, name: &str) -> Vec<u8> {
     let (raft_dir, file) = (temp.join("sealed"), temp.join(name));
     if !raft_dir.exists() {
         import(&raft_dir, &fixtures::path("v004.ndjson")).await;
@@ -120,6 +120,18 @@ async fn a_backup_without_a_seal_is_refused_where_one_is_required() {
     }
 }
 
+/// What must not pass for a sealed file: cuts, flipped bits, more behind it, and twice the same.
+pub(super) fn changes(whole: &[u8]) -> Vec<Vec<u8>> {
+    let step = whole.len() / 5;
+    let cuts = (1..5).map(|n| whole[..n * step].to_vec()).chain([whole[..whole.len() - 1].to_vec()]);
+    let flips = (0..5).map(|n| {
+        let mut flipped = whole.to_vec();
+        flipped[n * step + n] ^= 1 << n;
+        flipped
+    });
+    cuts.chain(flips).chain([[whole, b"x"].concat(), whole.repeat(2)]).collect()
+}
+
 /// A part of what the unit tests try exhaustively: the real tool on cuts and flipped bits of a real backup.
 #[tokio::test]
 async fn what_was_changed_is_refused_by_the_real_tool() {
@@ -130,14 +142,7 @@ async fn what_was_changed_is_refused_by_the_real_tool() {
     for name in ["b.ndjson", "b.ndjson.zst", "b.ndjson.gz"] {
         let whole = sealed(temp.path(), name).await;
         let changed = temp.path().join("changed");
-        let step = whole.len() / 5;
-        let cuts = (1..5).map(|n| whole[..n * step].to_vec()).chain([whole[..whole.len() - 1].to_vec()]);
-        let flips = (0..5).map(|n| {
-            let mut flipped = whole.clone();
-            flipped[n * step + n] ^= 1 << n;
-            flipped
-        });
-        for bytes in cuts.chain(flips).chain([[&whole[..], b"x"].concat(), whole.repeat(2)]) {
+        for bytes in changes(&whole) {
             fs::write(&changed, bytes).unwrap();
             let ran = metactl([&"import", &"--raft-dir", &raft_dir, &"--db", &changed]).await.expect(1);
             assert!(ran.stderr.starts_with(&format!("error: {}", changed.display())), "{}", ran.stderr);

@@ -24,7 +24,7 @@ mod summary;
 #[cfg(test)]
 mod older_tests;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -34,12 +34,13 @@ use check::{Checks, Facts};
 use error::InputName;
 use once::{At, Once};
 use origin::origin;
+use planned::Size;
 
 pub use error::ImportError;
 pub use options::{ImportOptions, OptionsError};
 pub use origin::is_origin;
 pub use plan::ImportPlan;
-pub use planned::{OldCluster, PlannedImport, plan};
+pub use planned::{OldCluster, PlannedImport};
 pub use refusal::Refusal;
 pub use stop::{Reach, Stop};
 pub use summary::{ImportOutcome, ImportSummary, Progress, RecordCounts, Warning};
@@ -48,7 +49,7 @@ use crate::{
     hex::hex,
     input::Reader,
     record::Record,
-    target::{RestoreError, RestoreGeneration, RestoreTarget, Seed, Source},
+    target::{Origin, RestoreError, RestoreGeneration, RestoreTarget, Seed, Source},
 };
 
 /// Progress is told about once for so many bytes.
@@ -64,6 +65,53 @@ pub fn run<T: RestoreTarget>(
     options: &ImportOptions,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<ImportOutcome, ImportError> {
+    let Prepared { generation, planned, seed, origin } = prepare(input, name, target, options, progress)?;
+    let summary = planned.summary;
+    if options.known.contains(&origin) {
+        return Ok(ImportOutcome::Unchanged(summary));
+    }
+    let source = Source {
+        origin,
+        input: name.to_owned(),
+        sha256: summary.sha256.clone(),
+        content: summary.content.clone(),
+        cluster_id: summary.cluster_id.clone(),
+    };
+    generation.commit(seed, source).map_err(|error| InputName(name).target(error))?;
+    Ok(ImportOutcome::Imported(summary))
+}
+
+/// What [`run`] would do: all of it but the last step, the commit. What `target` made on the way is dropped.
+///
+/// # Errors
+///
+/// Those of [`run`], but for what only a commit can tell.
+pub fn plan<T: RestoreTarget>(
+    input: impl Read + Send,
+    name: &str,
+    target: &T,
+    options: &ImportOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PlannedImport, ImportError> {
+    prepare(input, name, target, options, progress).map(|prepared| prepared.planned)
+}
+
+/// An import before its last step.
+struct Prepared<G> {
+    generation: G,
+    planned: PlannedImport,
+    seed: Seed,
+    origin: Origin,
+}
+
+/// Reads `input` to its end, checks it, and fills a new generation with it.
+fn prepare<T: RestoreTarget>(
+    input: impl Read + Send,
+    name: &str,
+    target: &T,
+    options: &ImportOptions,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Prepared<T::Generation>, ImportError> {
     let mut reader = Reader::open(input, name)?;
     if options.require_seal {
         reader.require_seal()?;
@@ -74,14 +122,18 @@ pub fn run<T: RestoreTarget>(
     let first = next(&mut reader, &mut checks, name)?;
 
     let mut generation = target.begin().map_err(|error| name.target(error))?;
+    let mut size = Size::default();
+    let mut take = |line, record| {
+        size.add(&record);
+        hand_on(&mut generation, line, record)
+    };
     if let Some((line, Some(record))) = first {
-        hand_on(&mut generation, line, record).map_err(|error| name.target(error))?;
+        take(line, record).map_err(|error| name.target(error))?;
     }
-    let take = |line, record| hand_on(&mut generation, line, record);
     feed(&mut reader, &mut checks, take, name, progress)?;
     let facts = checks.finish().map_err(|fault| name.fault(fault))?;
     let plan = ImportPlan::new(&facts, options).map_err(|fault| name.fault(fault))?;
-    build(&reader, &facts, plan, generation, name, options)
+    complete(&reader, facts, plan, size, generation, name, options)
 }
 
 /// The next line, checked: its number, and the record in it if that is to be handed on. `None` at the end.
@@ -127,15 +179,16 @@ fn hand_on(generation: &mut impl RestoreGeneration, line: u64, record: Record) -
     }
 }
 
-/// Ends the feeding, and makes the generation live unless it is there already.
-fn build(
+/// Ends the feeding, and says what came of it.
+fn complete<G: RestoreGeneration>(
     reader: &Reader<'_>,
-    facts: &Facts,
+    facts: Facts,
     plan: ImportPlan,
-    mut generation: impl RestoreGeneration,
+    size: Size,
+    mut generation: G,
     name: InputName<'_>,
     options: &ImportOptions,
-) -> Result<ImportOutcome, ImportError> {
+) -> Result<Prepared<G>, ImportError> {
     let replay_to = plan.replay_to();
     let state = generation.finish_state(replay_to.is_some()).map_err(|error| name.target(error))?;
     if let Some(expected) = replay_to
@@ -146,7 +199,6 @@ fn build(
 
     let node_id = plan.node_id();
     let origin = origin(reader.sha256(), node_id, plan.members(), &options.variant());
-    let warnings = plan.warnings(facts, reader.seal().is_some());
     let seed = plan.seed(&state).map_err(|refusal| name.refuse(None, refusal))?;
     let (cluster_id, last_applied, sequence) = match &seed {
         Seed::SameNode(_) => (None, state.last_applied, state.sequence),
@@ -161,25 +213,17 @@ fn build(
         tail: facts.tail,
         keys: state.keys,
         sequence,
+        version: reader.version(),
+        compression: reader.compression(),
         lines: reader.lines(),
         bytes: reader.bytes(),
         sha256: hex(&reader.sha256()),
         content: state.digest.to_string(),
         records: facts.counts,
+        warnings: plan.warnings(&facts, reader.seal().is_some()),
         dropped: facts.retired.clone(),
         seal: reader.seal().cloned(),
-        warnings,
     };
-    if options.known.contains(&origin) {
-        return Ok(ImportOutcome::Unchanged(summary));
-    }
-    let source = Source {
-        origin,
-        input: name.0.to_owned(),
-        sha256: summary.sha256.clone(),
-        content: summary.content.clone(),
-        cluster_id: summary.cluster_id.clone(),
-    };
-    generation.commit(seed, source).map_err(|error| name.target(error))?;
-    Ok(ImportOutcome::Imported(summary))
+    let planned = PlannedImport::new(plan, facts, summary, size);
+    Ok(Prepared { generation, planned, seed, origin })
 }

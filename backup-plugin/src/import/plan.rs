@@ -99,14 +99,13 @@ impl ImportPlan {
     }
 
     /// Who the generation is to be, now that its state is known.
-    pub(super) fn seed(self, state: &RestoredState) -> Result<Seed, Refusal> {
+    pub(super) fn seed(&self, state: &RestoredState) -> Result<Seed, Refusal> {
         match self {
-            ImportPlan::SameNode { hard_state, .. } => Ok(Seed::SameNode(hard_state)),
-            ImportPlan::NewLineage { node_id, members, vote, last, min_term, bump_seq, .. } => {
+            ImportPlan::SameNode { hard_state, .. } => Ok(Seed::SameNode(hard_state.clone())),
+            &ImportPlan::NewLineage { node_id, ref members, vote, last, min_term, bump_seq, .. } => {
                 let sequence = state.sequence.saturating_add(bump_seq);
                 check_sequence(sequence)?;
-                let lineage =
-                    Lineage::plan(&members, &Basis { vote, last, sequence, content: state.digest, min_term })?;
+                let lineage = Lineage::plan(members, &Basis { vote, last, sequence, content: state.digest, min_term })?;
                 Ok(Seed::NewLineage { node_id, lineage, nodes: members.nodes(), sequence })
             }
         }

@@ -6,6 +6,8 @@ use std::{
 };
 
 use crate::{
+    codec::Version,
+    input::Compression,
     record::{LogId, Record, StateRecord},
     seal::Seal,
 };
@@ -41,6 +43,9 @@ pub struct ImportSummary {
     pub keys: u64,
     /// The last sequence number given out.
     pub sequence: u64,
+    /// Of the format that the file is in.
+    pub version: Version,
+    pub compression: Compression,
     pub lines: u64,
     /// Without any compression.
     pub bytes: u64,

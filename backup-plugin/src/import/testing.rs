@@ -27,7 +27,7 @@ pub(super) struct Live {
 }
 
 #[derive(Default)]
-pub(super) struct MemoryTarget {
+pub(crate) struct MemoryTarget {
     shared: Rc<Shared>,
 }
 
@@ -83,7 +83,7 @@ impl RestoreTarget for MemoryTarget {
     }
 }
 
-pub(super) struct MemoryGeneration {
+pub(crate) struct MemoryGeneration {
     shared: Rc<Shared>,
     replayed: bool,
     sequence: u64,

@@ -1,5 +1,6 @@
 //! The store as the backup plugin sees it: the two seams, implemented.
 
+pub mod check;
 pub mod facts;
 mod feed;
 pub mod offline;

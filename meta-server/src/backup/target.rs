@@ -123,16 +123,11 @@ impl Drop for Unfinished {
 
 impl RestoreGeneration for StoreGeneration {
     fn log_entry(&mut self, line: u64, entry: LogEntry) -> Result<(), RestoreError> {
-        let refused = |reason: String| RestoreError::Input { line: Some(line), reason };
-        let index = entry.log_id.index;
         self.batch_bytes += match &entry.payload {
             Payload::Normal(json) => json.get().len(),
             Payload::Blank | Payload::Membership(_) => ENTRY_BYTES,
         };
-        let entry = convert::entry(&entry).map_err(|err| refused(format!("log entry {index}: {err}")))?;
-        if let EntryPayload::Normal(command) = &entry.payload {
-            Limits::check_imported(&command.cmd).map_err(|err| refused(format!("log entry {index}: {err}")))?;
-        }
+        let entry = checked_entry(line, &entry)?;
         self.batch.push(entry);
         if self.batch_bytes >= LOG_BATCH { self.write_batch() } else { Ok(()) }
     }
@@ -205,9 +200,7 @@ impl StoreGeneration {
     fn record(&mut self, line: u64, key: String, value: SeqV) -> Result<(), RestoreError> {
         match self.feed.record(key, value).map_err(disk("build the state in", &self.unfinished.path))? {
             Fed::Taken => Ok(()),
-            Fed::Duplicate(key) => {
-                Err(RestoreError::Input { line: Some(line), reason: format!("the key {key:?} is in the file twice") })
-            }
+            Fed::Duplicate(key) => Err(key_twice(line, &key)),
         }
     }
 
@@ -270,6 +263,21 @@ impl StoreGeneration {
         };
         seed().map_err(disk("write the log in", path))
     }
+}
+
+/// An entry with its command decoded, if it is one that could be applied.
+pub(super) fn checked_entry(line: u64, entry: &LogEntry) -> Result<Entry, RestoreError> {
+    let index = entry.log_id.index;
+    let refused = |reason: String| RestoreError::Input { line: Some(line), reason };
+    let entry = convert::entry(entry).map_err(|err| refused(format!("log entry {index}: {err}")))?;
+    if let EntryPayload::Normal(command) = &entry.payload {
+        Limits::check_imported(&command.cmd).map_err(|err| refused(format!("log entry {index}: {err}")))?;
+    }
+    Ok(entry)
+}
+
+pub(super) fn key_twice(line: u64, key: &str) -> RestoreError {
+    RestoreError::Input { line: Some(line), reason: format!("the key {key:?} is in the file twice") }
 }
 
 /// The log entries above what the state holds; `None`: there are none.

@@ -16,7 +16,7 @@ use meta_server::{
     config::{Config, Leave, LoadedConfig, RaftConfig, Settings},
     ctl::{
         CtlError,
-        import::{self, Again, ImportArgs, ImportHow},
+        import::{self, Again, ImportArgs, ImportHow, Restored, Rules},
     },
     error_chain::chain,
     logging,
@@ -57,6 +57,8 @@ struct Cli {
     #[arg(long, requires = "import")]
     force: bool,
     #[command(flatten)]
+    rules: Rules,
+    #[command(flatten)]
     how: ImportHow,
 
     #[command(flatten)]
@@ -74,7 +76,9 @@ fn main() -> ExitCode {
 
 /// What says how to import means nothing without an import.
 fn command() -> clap::Command {
-    Cli::command().mut_group("ImportHow", |group| group.requires("import"))
+    ["ImportHow", "Rules"]
+        .into_iter()
+        .fold(Cli::command(), |command, group| command.mut_group(group, |group| group.requires("import")))
 }
 
 fn report(result: anyhow::Result<()>) -> ExitCode {
@@ -94,8 +98,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
     if cli.import {
         let RaftConfig { raft_dir, id, .. } = config.raft;
-        let (db, initial_cluster, how) = (cli.db, cli.initial_cluster, cli.how);
-        let args = ImportArgs { raft_dir, db, file: None, id, initial_cluster, how };
+        let restored = Restored { db: cli.db, file: None, id, initial_cluster: cli.initial_cluster, rules: cli.rules };
+        let args = ImportArgs { raft_dir, restored, how: cli.how };
         // A unit file that still says --import must not wipe, at every restart, what was written since.
         let again = if cli.force { Again::Import } else { Again::LeaveAlone };
         return Ok(import::run(&args, again, false)?);
@@ -182,6 +186,8 @@ mod tests {
         let parse = |line: &str| command().try_get_matches_from(line.split(' ')).map(|_| ()).map_err(|err| err.kind());
         assert_eq!(parse("databend-meta --import --keep-old --db b"), Ok(()));
         assert_eq!(parse("databend-meta --single"), Ok(()));
-        assert_eq!(parse("databend-meta --keep-old"), Err(clap::error::ErrorKind::MissingRequiredArgument));
+        for line in ["databend-meta --keep-old", "databend-meta --require-seal"] {
+            assert_eq!(parse(line), Err(clap::error::ErrorKind::MissingRequiredArgument), "{line}");
+        }
     }
 }

@@ -61,6 +61,12 @@ pub enum CtlError {
          free in {}; nothing was changed", raft_dir.display()
     )]
     DiskTooFull { input: String, least: u64, free: u64, raft_dir: PathBuf },
+    #[error(
+        "to try {input} takes about {needed} bytes in {}, which has {free} left: set TMPDIR to a folder with more", folder.display()
+    )]
+    NoRoomToTry { input: String, needed: u64, free: u64, folder: PathBuf },
+    #[error("{input} was imported, but what came out again is not what went in: {what} was {expected}, and is {found}")]
+    DrillDiffers { input: String, what: &'static str, expected: String, found: String },
     #[error("no generation is kept in {}: an import keeps the one it replaces with --keep-old", raft_dir.display())]
     NothingKept { raft_dir: PathBuf },
     #[error("no generation {name} is kept in {}, only [{}]", raft_dir.display(), kept.join(" "))]
@@ -73,7 +79,7 @@ pub enum CtlError {
     Stdout(#[source] io::Error),
     #[error("cannot write the result as JSON")]
     Json(#[source] serde_json::Error),
-    #[error("interrupted, before the backup was whole")]
+    #[error("interrupted, before the work was done")]
     Interrupted,
     #[error("cannot run the threads and signal handlers of this tool")]
     Runtime(#[source] io::Error),

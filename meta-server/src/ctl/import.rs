@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 use super::{
     CtlError,
+    checked::{Checked, check},
     input::Input,
     json, note,
     plan::{self, Plan, Present},
@@ -59,6 +60,15 @@ pub struct ImportArgs {
     /// The folder to seed
     #[arg(long, value_name = "FOLDER")]
     pub raft_dir: PathBuf,
+    #[command(flatten)]
+    pub restored: Restored,
+    #[command(flatten)]
+    pub how: ImportHow,
+}
+
+/// What is restored, and as whom.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Restored {
     /// The backup file to read; without one, or when it is "", standard input
     #[arg(long, value_name = "FILE")]
     pub db: Option<OsString>,
@@ -72,24 +82,18 @@ pub struct ImportArgs {
     #[arg(long, value_name = "MEMBER", num_args = 1..)]
     pub initial_cluster: Vec<Member>,
     #[command(flatten)]
-    pub how: ImportHow,
+    pub rules: Rules,
 }
 
-/// What else both programs take for an import.
+/// What else decides whether a backup is restored, and to what: both programs take it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
-pub struct ImportHow {
-    /// Keep what the import replaces, so that `databend-metactl rollback` can switch back to it
-    #[arg(long)]
-    pub keep_old: bool,
+pub struct Rules {
     /// Leave out what only servers of early 2022 could hold (databases, tables, shares), instead of refusing it
     #[arg(long)]
     pub drop_retired: bool,
     /// Refuse a backup without a seal: a cut at the end of a line can not be seen in one
     #[arg(long)]
     pub require_seal: bool,
-    /// Say what would be replaced and what would be written, and change nothing
-    #[arg(long)]
-    pub plan: bool,
     /// Apply the log in the backup up to this index, and drop the rest. `export --with-history` makes backups that can stop
     /// anywhere; so can those whose log goes on after their state
     #[arg(long, value_name = "INDEX", conflicts_with = "to_time")]
@@ -107,7 +111,37 @@ pub struct ImportHow {
     pub min_term: u64,
 }
 
-impl ImportHow {
+/// What both programs take of how an import is done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
+pub struct ImportHow {
+    /// Keep what the import replaces, so that `databend-metactl rollback` can switch back to it
+    #[arg(long)]
+    pub keep_old: bool,
+    /// Say what would be replaced and what would be written, and change nothing
+    #[arg(long)]
+    pub plan: bool,
+}
+
+impl Restored {
+    /// The backup; `None`: standard input.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        sink::path(self.db.as_ref(), self.file.as_ref())
+    }
+
+    /// The same as options of an import, if they fit each other.
+    pub(super) fn options(&self) -> Result<ImportOptions, CtlError> {
+        let members = &self.initial_cluster;
+        let members = if members.is_empty() { None } else { Some(MemberList::new(members.iter().cloned())?) };
+        Ok(ImportOptions::new(self.id, members)?
+            .drop_retired(self.rules.drop_retired)
+            .requiring_seal(self.rules.require_seal)
+            .until(self.rules.stop())
+            .bumping_seq(self.rules.bump_seq)?
+            .min_term(self.rules.min_term)?)
+    }
+}
+
+impl Rules {
     fn stop(&self) -> Option<Stop> {
         self.to_index.map(Stop::Index).or(self.to_time.map(Stop::Time))
     }
@@ -129,20 +163,13 @@ pub enum Again {
 /// Whatever the error, the folder holds what it held.
 pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlError> {
     let began = Instant::now();
-    let members = &args.initial_cluster;
-    let members = if members.is_empty() { None } else { Some(MemberList::new(members.iter().cloned())?) };
     let target = StoreTarget::new(args.raft_dir.clone()).replacing(replaced(args));
-    let mut options = ImportOptions::new(args.id, members)?
-        .drop_retired(args.how.drop_retired)
-        .requiring_seal(args.how.require_seal)
-        .until(args.how.stop())
-        .bumping_seq(args.how.bump_seq)?
-        .min_term(args.how.min_term)?;
-    let path = sink::path(args.db.as_ref(), args.file.as_ref());
-    let input = Input::open(path.as_deref())?;
+    let mut options = args.restored.options()?;
+    let path = args.restored.path();
     if args.how.plan {
-        return tell_plan(args, input, &options, as_json);
+        return tell_plan(args, &options, as_json);
     }
+    let input = Input::open(path.as_deref())?;
     if again == Again::LeaveAlone {
         let known = target.origins()?;
         // A kept one counts too: whoever has switched back from an import does not want it again. A file is read once more rather
@@ -170,16 +197,13 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
 }
 
 /// Reads and checks the input as an import does, and tells the plan that an import would execute.
-fn tell_plan(args: &ImportArgs, input: Input, options: &ImportOptions, as_json: bool) -> Result<(), CtlError> {
+fn tell_plan(args: &ImportArgs, options: &ImportOptions, as_json: bool) -> Result<(), CtlError> {
     let present = Present::of(&args.raft_dir)?;
-    let Input { name, reader, bytes } = input;
-    let meter = Meter::start(bytes);
-    let planned = import::plan(reader, &name, options, &mut |progress| meter.set(progress.bytes))?;
-    drop(meter);
+    let Checked { input, planned } = check(args.restored.path().as_deref(), options)?;
     let raft_dir = args.raft_dir.clone();
     let free_bytes =
         plan::free_bytes(&raft_dir).map_err(|error| StoreError::io("ask for the free space of", &raft_dir)(error))?;
-    let plan = Plan { input: name, raft_dir, replaced: replaced(args), planned, present, free_bytes };
+    let plan = Plan { input, raft_dir, replaced: replaced(args), planned, present, free_bytes };
     print(&if as_json { json(&plan.as_json())? } else { plan.as_text() })
 }
 
@@ -187,7 +211,8 @@ fn tell_plan(args: &ImportArgs, input: Input, options: &ImportOptions, as_json: 
 fn check_room(args: &ImportArgs, input: &Input) -> Result<(), CtlError> {
     const LINE_TO_STORE: u64 = 64;
     // What is dropped takes no room.
-    let whole = args.how.stop().is_none() && !args.how.drop_retired;
+    let Rules { drop_retired, .. } = args.restored.rules;
+    let whole = args.restored.rules.stop().is_none() && !drop_retired;
     let Some(bytes) = input.bytes.filter(|_| whole) else { return Ok(()) };
     let least = bytes / LINE_TO_STORE;
     match plan::free_bytes(&args.raft_dir) {
@@ -262,33 +287,11 @@ impl Imported {
     }
 
     fn as_json(&self) -> Value {
-        let summary = self.summary();
-        let records = &summary.records;
-        json!({
-            "raft_dir": self.raft_dir,
-            "changed": matches!(self.outcome, ImportOutcome::Imported(_)),
-            "node_id": summary.node_id,
-            "cluster_id": summary.cluster_id,
-            "last_applied": summary.last_applied,
-            "tail": summary.tail,
-            "keys": summary.keys,
-            "sequence": summary.sequence,
-            "records": {
-                "log_entries": records.log_entries,
-                "nodes": records.nodes,
-                "expires": records.expires,
-                "keys": records.keys,
-                "others": records.others,
-            },
-            "dropped": summary.dropped,
-            "lines": summary.lines,
-            "bytes": summary.bytes,
-            "sha256": summary.sha256,
-            "seal": summary.seal,
-            "content": summary.content,
-            "warnings": summary.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "seconds": self.seconds,
-        })
+        let mut told = summary_as_json(self.summary());
+        told["raft_dir"] = json!(self.raft_dir);
+        told["changed"] = matches!(self.outcome, ImportOutcome::Imported(_)).into();
+        told["seconds"] = self.seconds.into();
+        told
     }
 
     fn summary(&self) -> &ImportSummary {
@@ -298,17 +301,50 @@ impl Imported {
     }
 }
 
+/// What is told of a backup that was read to its end, and of what is made of it.
+pub(super) fn summary_as_json(summary: &ImportSummary) -> Value {
+    let records = &summary.records;
+    json!({
+        "data_version": summary.version.name(),
+        "compression": summary.compression.to_string(),
+        "node_id": summary.node_id,
+        "cluster_id": summary.cluster_id,
+        "last_applied": summary.last_applied,
+        "tail": summary.tail,
+        "keys": summary.keys,
+        "sequence": summary.sequence,
+        "records": {
+            "log_entries": records.log_entries,
+            "nodes": records.nodes,
+            "expires": records.expires,
+            "keys": records.keys,
+            "others": records.others,
+        },
+        "dropped": summary.dropped,
+        "lines": summary.lines,
+        "bytes": summary.bytes,
+        "sha256": summary.sha256,
+        "seal": summary.seal,
+        "content": summary.content,
+        "warnings": summary.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use backup_plugin::{
+        codec::Version,
         import::{RecordCounts, Warning},
+        input::Compression,
         record::{LeaderId, LogId},
     };
 
     use super::*;
     use crate::store::RaftDir;
+
+    const BACKUP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/v004.ndjson");
 
     fn summary() -> ImportSummary {
         ImportSummary {
@@ -318,6 +354,8 @@ mod tests {
             tail: 7,
             keys: 64,
             sequence: 159,
+            version: Version::V004,
+            compression: Compression::None,
             lines: 206,
             bytes: 45123,
             sha256: "cd".repeat(32),
@@ -350,10 +388,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let args = ImportArgs {
             raft_dir: folder.path().to_owned(),
-            db: None,
-            file: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/v004.ndjson").into()),
-            id: None,
-            initial_cluster: Vec::new(),
+            restored: Restored { file: Some(BACKUP.into()), ..Restored::default() },
             how: ImportHow::default(),
         };
         let live = |again| {
@@ -370,10 +405,7 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let args = ImportArgs {
             raft_dir: folder.path().to_owned(),
-            db: Some(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/fixtures/v004.ndjson").into()),
-            file: None,
-            id: None,
-            initial_cluster: Vec::new(),
+            restored: Restored { db: Some(BACKUP.into()), ..Restored::default() },
             how: ImportHow::default(),
         };
         run(&args, Again::LeaveAlone, false).unwrap();

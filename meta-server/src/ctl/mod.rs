@@ -6,6 +6,7 @@
 mod admin;
 mod argv;
 mod bench;
+mod checked;
 mod client;
 mod convert;
 mod diff;
@@ -23,10 +24,13 @@ mod older;
 mod plan;
 mod progress;
 mod rollback;
+mod scratch;
+mod signals;
 mod sink;
 mod status;
 mod trigger_snapshot;
 mod upsert;
+mod verify;
 mod watch;
 mod wrong_port;
 
@@ -91,6 +95,7 @@ enum Command {
     Export(export::ExportArgs),
     Import(import::ImportArgs),
     Inspect(inspect::InspectArgs),
+    Verify(verify::VerifyArgs),
     Convert(convert::ConvertArgs),
     Diff(diff::DiffArgs),
     Generations(generations::GenerationsArgs),
@@ -126,6 +131,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CtlError> {
         Command::Export(args) => export::run(args, common),
         Command::Import(args) => import::run(args, Again::Import, common.json),
         Command::Inspect(args) => inspect::run(args, common),
+        Command::Verify(args) => verify::run(args, common),
         Command::Convert(args) => convert::run(args, common),
         Command::Generations(args) => generations::run(args, common),
         Command::Rollback(args) => rollback::run(args, common),
@@ -143,7 +149,7 @@ fn run(cli: &Cli) -> Result<ExitCode, CtlError> {
 }
 
 /// Runs a command that waits: for a server, or for a thread that reads.
-fn block_on(command: impl Future<Output = Result<(), CtlError>>) -> Result<(), CtlError> {
+fn block_on<T>(command: impl Future<Output = Result<T, CtlError>>) -> Result<T, CtlError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -219,6 +225,11 @@ mod tests {
             "import --raft-dir d --keep-old b",
             "import --raft-dir d --plan b",
             "import --raft-dir d --to-index 7 b",
+            "verify b",
+            "verify --db b --json",
+            "verify",
+            "verify --require-seal --drop-retired --to-index 7 b --id 1",
+            "verify b --drill --id 1 --initial-cluster 1=a:1 2=b:1 --to-time 2026-11-22T12:08:45Z --bump-seq 9 --min-term 3",
             "import --raft-dir d --to-time 2026-11-22T12:08:45Z b --id 1 --initial-cluster 1=a:1 --bump-seq 9 --min-term 3",
             "export --with-history b",
             "export --logs none b",
@@ -265,6 +276,10 @@ mod tests {
             ("import --raft-dir d --to-time yesterday b", ErrorKind::ValueValidation),
             ("export --with-history --logs all b", ErrorKind::ArgumentConflict),
             ("import --raft-dir d --initial-cluster 1=a", ErrorKind::ValueValidation),
+            ("verify --raft-dir d b", ErrorKind::UnknownArgument),
+            ("verify --keep-old b", ErrorKind::UnknownArgument),
+            ("verify b --db c", ErrorKind::ArgumentConflict),
+            ("verify --to-index 7 --to-time 2026-11-22T12:08:45Z b", ErrorKind::ArgumentConflict),
             ("import --raft-dir d --initial-cluster 1=a:1,voter", ErrorKind::ValueValidation),
             ("inspect b --db c", ErrorKind::ArgumentConflict),
             ("inspect --depth -1 b", ErrorKind::UnknownArgument),

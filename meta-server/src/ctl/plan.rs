@@ -10,7 +10,7 @@ use std::{
 
 use backup_plugin::{
     cluster::Role,
-    import::{ImportPlan, OldCluster, PlannedImport},
+    import::{ImportPlan, ImportSummary, OldCluster, PlannedImport},
 };
 use serde_json::{Value, json};
 
@@ -88,7 +88,8 @@ impl Plan {
                 }
             }
         };
-        let PlannedImport { plan, from, tail, records, disk_bytes, warnings, .. } = &self.planned;
+        let PlannedImport { plan, from, summary, disk_bytes } = &self.planned;
+        let ImportSummary { tail, records, warnings, .. } = summary;
         text.push_str("\nwritten\n");
         let _ = match plan {
             ImportPlan::SameNode { node_id, .. } => writeln!(
@@ -126,7 +127,8 @@ impl Plan {
     }
 
     pub(super) fn as_json(&self) -> Value {
-        let PlannedImport { plan, from, tail, records, disk_bytes, warnings, .. } = &self.planned;
+        let PlannedImport { plan, from, summary, disk_bytes } = &self.planned;
+        let ImportSummary { tail, records, warnings, .. } = summary;
         let replaced = match &self.present {
             Present::Nothing { .. } => Value::Null,
             Present::Store { generation, facts } => {
@@ -201,11 +203,12 @@ mod tests {
     };
 
     use super::*;
+    use crate::backup::check::CheckTarget;
 
     const BACKUP: &[u8] = include_bytes!("../../../tests/fixtures/v004-tail.ndjson");
 
     fn plan(options: &ImportOptions, present: Present, replaced: Replaced) -> Plan {
-        let planned = import::plan(BACKUP, "b.ndjson", options, &mut |_| ()).unwrap();
+        let planned = import::plan(BACKUP, "b.ndjson", &CheckTarget::default(), options, &mut |_| ()).unwrap();
         let (input, raft_dir) = ("b.ndjson".to_owned(), "/var/lib/meta".into());
         Plan { input, raft_dir, replaced, planned, present, free_bytes: 1_000_000_000 }
     }

@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use super::{DiffError, Side, server, stream::Stream, whence::Whence};
 use crate::{
     backup::{
+        check::CheckTarget,
         offline::PrivateCopy,
         scratch::{Scratch, ScratchState},
         whole::WholeState,
@@ -129,14 +130,17 @@ impl Source {
     fn of_file(path: &Path, mut file: File, bytes: u64) -> Result<Source, CtlError> {
         let name = path.display().to_string();
         let meter = Meter::start(Some(bytes));
-        let planned = import::plan(&file, &name, &options()?, &mut |progress| meter.set(progress.bytes))?;
+        let target = CheckTarget::default();
+        let planned = import::plan(&file, &name, &target, &options()?, &mut |progress| meter.set(progress.bytes));
         drop(meter);
         file.rewind().map_err(|source| CtlError::OpenInput { path: path.to_owned(), source })?;
-        let whence = Whence { node_id: planned.from.node_id, ..Whence::default() };
-        if planned.tail > 0 || !planned.keys_ascend {
-            return Source::of_import(&name, file, Some(bytes), whence);
+        if target.doubt().is_some() {
+            let node_id = planned.ok().and_then(|planned| planned.from.node_id);
+            return Source::of_import(&name, file, Some(bytes), Whence { node_id, ..Whence::default() });
         }
-        let notes = planned.warnings.iter().map(ToString::to_string).collect();
+        let planned = planned?;
+        let whence = Whence { node_id: planned.from.node_id, ..Whence::default() };
+        let notes = planned.summary.warnings.iter().map(ToString::to_string).collect();
         let stream = Stream::start(Reader::open(file, &name).map_err(ImportError::Read)?)?;
         Ok(Source { name, whence, notes, records: Records::Stream(Box::new(stream)), _copy: None })
     }

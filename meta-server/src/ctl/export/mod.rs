@@ -20,10 +20,7 @@ use backup_plugin::{
 };
 use clap::{Args, ValueEnum};
 use meta_proto::Lines;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::spawn_blocking,
-};
+use tokio::task::spawn_blocking;
 use tokio_stream::StreamExt;
 
 use self::report::{Exported, THIS, loud, warning};
@@ -33,6 +30,7 @@ use super::{
     json, note,
     older::{For, Rewriter},
     print,
+    signals::interrupted,
     sink::{self, Destination, Sink},
 };
 use crate::backup::offline::{OfflineBackup, PrivateCopy};
@@ -218,21 +216,6 @@ async fn export(args: &ExportArgs, copy: Option<&PrivateCopy>, common: Common) -
     Ok(())
 }
 
-/// Waits until the operator, or the system that stops, wants no more of this.
-async fn interrupted() -> CtlError {
-    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    match (interrupt, terminate) {
-        (Ok(mut interrupt), Ok(mut terminate)) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-            }
-            CtlError::Interrupted
-        }
-        (Err(error), _) | (_, Err(error)) => CtlError::Runtime(error),
-    }
-}
-
 /// A backup, and where it comes from; `None` where the server did not say.
 type Backup = (ExportSummary, Option<Provenance>);
 
@@ -322,7 +305,7 @@ mod tests {
     use super::*;
     use crate::{
         ctl::{
-            import::{self, Again, ImportArgs, ImportHow},
+            import::{self, Again, ImportArgs, ImportHow, Restored},
             testing::{Export, FakeServer},
         },
         error_chain::chain,
@@ -339,10 +322,7 @@ mod tests {
         let (raft_dir, file) = (folder.path().join("raft"), folder.path().join("b"));
         let args = ImportArgs {
             raft_dir: raft_dir.clone(),
-            db: Some(fixture.into()),
-            file: None,
-            id: None,
-            initial_cluster: Vec::new(),
+            restored: Restored { db: Some(fixture.into()), ..Restored::default() },
             how: ImportHow::default(),
         };
         import::run(&args, Again::Import, false).unwrap();

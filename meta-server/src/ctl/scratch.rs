@@ -1,0 +1,123 @@
+//! Work that fills a folder of its own in TMPDIR, and that a signal may end: either way the folder is gone afterwards. Knows nothing of
+//! what the work is.
+
+use std::{
+    io::{self, Read},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::task::spawn_blocking;
+
+use super::{CtlError, block_on, plan, signals::interruption};
+use crate::{backup::offline::PrivateCopy, store::StoreError};
+
+/// The folder, for as long as the work runs.
+pub(super) struct Scratch {
+    path: PathBuf,
+    stop: Arc<AtomicBool>,
+}
+
+/// Does `work`, which may block, in a folder that is removed when it has ended, or when a signal has ended it.
+pub(super) fn in_scratch<T: Send + 'static>(
+    work: impl FnOnce(&Scratch) -> Result<T, CtlError> + Send + 'static,
+) -> Result<T, CtlError> {
+    // It outlives the thread, which has had its time by then to see that it is to stop.
+    let mut folder = None;
+    let stop = Arc::new(AtomicBool::new(false));
+    block_on(async {
+        // First: a signal must not find a folder, and nobody who removes it.
+        let interrupted = interruption()?;
+        let path = folder.insert(PrivateCopy::create()?).path().to_owned();
+        let scratch = Scratch { path, stop: stop.clone() };
+        tokio::select! {
+            result = spawn_blocking(move || work(&scratch)) => result.map_err(|error| CtlError::Runtime(error.into()))?,
+            error = interrupted => {
+                stop.store(true, Ordering::Relaxed);
+                Err(error)
+            }
+        }
+    })
+}
+
+impl Scratch {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The same input, which ends with an error once the work is to stop.
+    pub(super) fn reader<R: Read>(&self, input: R) -> Stoppable<R> {
+        Stoppable { input, stop: self.stop.clone() }
+    }
+
+    /// Refuses to begin what needs more room than there is.
+    pub(super) fn check_room(&self, input: &str, needed: u64) -> Result<(), CtlError> {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        let free = plan::free_bytes(folder).map_err(StoreError::io("ask for the free space of", folder))?;
+        if needed > free {
+            let (input, folder) = (input.to_owned(), folder.to_owned());
+            return Err(CtlError::NoRoomToTry { input, needed, free, folder });
+        }
+        Ok(())
+    }
+}
+
+/// An input that a signal ends.
+pub(super) struct Stoppable<R> {
+    input: R,
+    stop: Arc<AtomicBool>,
+}
+
+impl<R: Read> Read for Stoppable<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stop.load(Ordering::Relaxed) {
+            // Not `Interrupted`, which would be tried again.
+            return Err(io::Error::other("a signal has ended it"));
+        }
+        self.input.read(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::mpsc};
+
+    use super::*;
+
+    #[test]
+    fn the_folder_is_there_for_the_work_alone() {
+        for fails in [false, true] {
+            let (tell, told) = mpsc::channel();
+            let result = in_scratch(move |scratch| {
+                fs::write(scratch.path().join("file"), "x").unwrap();
+                tell.send(scratch.path().to_owned()).unwrap();
+                if fails { Err(CtlError::Interrupted) } else { Ok(7) }
+            });
+            assert_eq!(result.ok(), (!fails).then_some(7));
+            assert!(!told.recv().unwrap().exists());
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_what_it_takes_and_what_there_is() {
+        let scratch = Scratch { path: std::env::temp_dir().join("any"), stop: Arc::default() };
+        assert!(scratch.check_room("b", 1).is_ok());
+        let Err(error) = scratch.check_room("b.ndjson", u64::MAX) else { panic!("there is room for everything") };
+        let text = error.to_string();
+        let takes = format!("to try b.ndjson takes about {} bytes in {}, ", u64::MAX, std::env::temp_dir().display());
+        assert!(text.starts_with(&takes) && text.contains("set TMPDIR"), "{text}");
+    }
+
+    #[test]
+    fn an_input_ends_when_it_is_to_stop() {
+        let scratch = Scratch { path: PathBuf::new(), stop: Arc::default() };
+        let mut reader = scratch.reader(io::repeat(7));
+        let mut buffer = [0; 4];
+        assert_eq!((reader.read(&mut buffer).unwrap(), buffer), (4, [7; 4]));
+        scratch.stop.store(true, Ordering::Relaxed);
+        assert!(reader.read_to_end(&mut Vec::new()).is_err());
+    }
+}
