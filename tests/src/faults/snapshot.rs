@@ -1,15 +1,7 @@
 //! A follower that is so far behind that its leader sends it a snapshot, with a fault in it: whatever becomes of the follower, its
 //! folder opens with all of its old state or all of the leader's, and it catches up at its next start.
 
-use std::{
-    ffi::OsString,
-    fmt::Write as _,
-    fs,
-    ops::Range,
-    path::{Path, PathBuf},
-    process::ExitStatus,
-    time::Duration,
-};
+use std::{ffi::OsString, fmt::Write as _, fs, ops::Range, path::Path, process::ExitStatus, time::Duration};
 
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -45,7 +37,7 @@ pub struct Lagging {
 pub enum Survived {
     /// The call was not made this time.
     NotMet,
-    /// It went on, and caught up.
+    /// It went on, and caught up, or did when it was started again.
     Running,
     /// It ended, and caught up when it was started again.
     Restarted,
@@ -187,10 +179,9 @@ fn has(found: &Export, expected: &Export) -> bool {
 
 /// Whether a folder holds one generation with one base, and nothing half made.
 fn is_tidy(raft_dir: &Path) -> bool {
-    let of_generation: Vec<PathBuf> =
-        folder::names(&folder::live_generation(raft_dir)).iter().map(PathBuf::from).collect();
-    let known = |name: &&PathBuf| ["log", "ORIGIN"].iter().all(|known| **name != Path::new(known));
-    folder::names(raft_dir).len() == 3 && of_generation.iter().filter(known).count() == 1
+    let of_generation = folder::names(&folder::live_generation(raft_dir));
+    let bases = of_generation.iter().filter(|name| !["log", "ORIGIN"].contains(&name.as_str()));
+    folder::names(raft_dir).len() == 3 && bases.count() == 1
 }
 
 /// A backup of a member of the cluster, of which member 1 is the only voter: the state at `applied` and as many entries before it.
