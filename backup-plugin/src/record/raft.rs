@@ -92,8 +92,14 @@ impl Payload {
             time_ms: Option<u64>,
         }
         let Payload::Normal(json) = self else { return None };
-        serde_json::from_str::<Timed>(json.get()).ok()?.time_ms
+        time_in_front(json.get()).or_else(|| serde_json::from_str::<Timed>(json.get()).ok()?.time_ms)
     }
+}
+
+/// The time of a command where it is written as it is here, without a look at what follows: most of a log is commands.
+fn time_in_front(json: &str) -> Option<u64> {
+    let (digits, _) = json.strip_prefix(r#"{"time_ms":"#)?.split_once(',')?;
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
 /// Commands compare by their text.
@@ -117,3 +123,30 @@ impl PartialEq for LogEntry {
 }
 
 impl Eq for LogEntry {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_command_is_found_wherever_it_stands() {
+        for (json, expected) in [
+            (r#"{"time_ms":1667290820099,"cmd":{}}"#, Some(1_667_290_820_099)),
+            (r#"{"time_ms": 7 ,"cmd":{}}"#, Some(7)),
+            (r#"{"time_ms":7}"#, Some(7)),
+            (r#"{"txid":null,"time_ms":7,"cmd":{"time_ms":8}}"#, Some(7)),
+            (r#"{"cmd":{"time_ms":8},"time_ms":0}"#, Some(0)),
+            (r#"{"time_ms":null,"cmd":{}}"#, None),
+            (r#"{"time_ms":1.5,"cmd":{}}"#, None),
+            (r#"{"time_ms":1e3,"cmd":{}}"#, None),
+            (r#"{"time_ms":-1,"cmd":{}}"#, None),
+            (r#"{"time_ms":18446744073709551616,"cmd":{}}"#, None),
+            (r#"{"cmd":{"time_ms":8}}"#, None),
+            ("7", None),
+        ] {
+            let payload = Payload::Normal(RawValue::from_string(json.to_owned()).unwrap());
+            assert_eq!(payload.time_ms(), expected, "{json}");
+        }
+        assert_eq!(Payload::Blank.time_ms(), None);
+    }
+}
