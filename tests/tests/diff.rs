@@ -90,15 +90,15 @@ async fn differences_are_told_by_prefix_and_by_key_and_the_other_way_round_they_
     ];
     assert_eq!(lines[..5], expected, "{there}");
     for row in [
-        "       0       0 B        1       8 B        1      16 B  a/",
-        "       1       4 B        0       0 B        0       0 B  c/",
-        "       1       4 B        1       8 B        2      33 B  all keys",
+        "       0         0 B        1         8 B        1        16 B  a/",
+        "       1         4 B        0         0 B        0         0 B  c/",
+        "       1         4 B        1         8 B        2        33 B  all keys",
         "the other 3 keys are the same (1 with another seq)",
     ] {
         assert!(lines.contains(&row), "{row:?} is not in {there}");
     }
     let back = metactl([&"diff", &address, &file, &"--keys", &"--depth", &"2"]).await.expect(1).stdout;
-    for row in ["+ a/1  5 bytes, seq 1", "       1       8 B        0       0 B        1      10 B  a/"] {
+    for row in ["+ a/1  5 bytes, seq 1", "       1         8 B        0         0 B        1        10 B  a/"] {
         assert!(back.lines().any(|line| line == row), "{row:?} is not in {back}");
     }
     assert!(back.contains("  a/b/\n"), "{back}");
@@ -195,7 +195,8 @@ async fn what_can_not_be_compared_is_trouble_and_no_difference() {
     assert_trouble(metactl([&"diff", &raft_dir, &raft_dir]).await, "both sides are the folder");
     assert_trouble(metactl([&"diff", &whole, &"127.0.0.1:1"]).await, "cannot connect to 127.0.0.1:1");
     let server = Server::start(Settings::of(&raft_dir)).await;
-    assert_trouble(metactl([&"diff", &raft_dir, &whole]).await, "is in use by process");
+    let running = "compared by its gRPC address, not by its folder: ";
+    assert_trouble(metactl([&"diff", &raft_dir, &whole]).await, running);
     let admin = server.admin_address();
     assert_trouble(metactl([&"diff", &whole, &admin]).await, "is not the gRPC address");
     metactl([&"diff", &whole, &server.grpc_address(), &"--keys"]).await.expect(0);

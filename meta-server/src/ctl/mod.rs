@@ -11,6 +11,7 @@ mod client;
 mod convert;
 mod diff;
 mod error;
+mod escape;
 mod export;
 mod generations;
 mod get;

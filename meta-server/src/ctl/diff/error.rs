@@ -7,12 +7,14 @@ use backup_plugin::{
     record::{EndpointError, LogId},
 };
 
-use crate::ctl::client::ClientError;
+use crate::{ctl::client::ClientError, store::StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum DiffError {
     #[error("both sides are standard input: name a file, a folder or a server for one of them")]
     BothStdin,
+    #[error("a running server is compared by its gRPC address, not by its folder")]
+    Running { source: StoreError },
     #[error("both sides are the folder {}", .0.display())]
     SameFolder(PathBuf),
     #[error("there is no file and no folder {given:?}, and it is no gRPC address <host>:<port> either")]

@@ -5,9 +5,11 @@ use std::fmt::Write;
 use backup_plugin::{clock, diff::Pair, record::SeqV};
 use serde_json::{Value, json};
 
+use crate::ctl::escape::escaped;
+
 /// `+ key  12 bytes, seq 7`, with `-` for what only A has and `~` for what both have.
 pub(super) fn as_text(pair: &Pair) -> String {
-    let key = shown(&pair.key);
+    let key = escaped(&pair.key);
     match (&pair.a, &pair.b) {
         (Some(a), Some(b)) => format!("~ {key}  {}", changes(pair, a, b).join(", ")),
         (Some(a), None) => format!("- {key}  {}", record(a)),
@@ -62,15 +64,6 @@ fn changes(pair: &Pair, a: &SeqV, b: &SeqV) -> Vec<String> {
 
 fn expiry(record: &SeqV) -> String {
     record.expiry_ms().map_or_else(|| "never".to_owned(), clock::rfc3339)
-}
-
-/// A key or a prefix on one line: what would end it, or move the cursor, is escaped.
-pub(super) fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
 }
 
 #[cfg(test)]

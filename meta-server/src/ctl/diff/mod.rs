@@ -62,7 +62,7 @@ Examples:
     databend-metactl diff backup.ndjson db-1:9191
 
   What was lost between two backups, key by key?
-    databend-metactl diff --keys monday.ndjson.zst tuesday.ndjson.zst | grep '^-'
+    databend-metactl diff --keys old.ndjson.zst new.ndjson.zst | grep '^-'
 
   Does a dead node hold something that the cluster lacks?
     databend-metactl diff db-2:9191 /var/lib/databend-meta

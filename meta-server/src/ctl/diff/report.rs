@@ -6,9 +6,11 @@ use backup_plugin::{
     diff::{Amount, Beside, Compared, MAX_PREFIXES, Seen, Tally},
     record::{LogId, Node},
 };
+use indicatif::BinaryBytes;
 use serde_json::{Value, json};
 
-use super::{keys::shown, source::Facts};
+use super::source::Facts;
+use crate::ctl::escape::escaped;
 
 pub(super) struct Report {
     pub(super) a: Facts,
@@ -97,9 +99,9 @@ fn side_as_json(facts: &Facts, seen: Seen) -> Value {
 
 /// A row for each prefix, and one for all keys.
 fn table(text: &mut String, compared: &Compared) {
-    let _ = writeln!(text, "   added     bytes  removed     bytes  changed     bytes  under");
+    let _ = writeln!(text, "   added       bytes  removed       bytes  changed       bytes  under");
     for row in &compared.prefixes.prefixes {
-        let _ = writeln!(text, "{}  {}/", columns(&row.tally), shown(&row.prefix));
+        let _ = writeln!(text, "{}  {}/", columns(&row.tally), escaped(&row.prefix));
     }
     if let left_out @ 1.. = compared.prefixes.left_out {
         let _ = writeln!(text, "  ({left_out} more prefixes, with no more differences than these {MAX_PREFIXES})");
@@ -109,23 +111,8 @@ fn table(text: &mut String, compared: &Compared) {
 
 fn columns(tally: &Tally) -> String {
     let changed = Amount { keys: tally.changed.keys, bytes: tally.changed.bytes_b };
-    let amount = |Amount { keys, bytes }| format!("{keys:>8} {:>9}", size(bytes));
+    let amount = |Amount { keys, bytes }| format!("{keys:>8} {:>11}", BinaryBytes(bytes).to_string());
     [tally.added, tally.removed, changed].map(amount).join(" ")
-}
-
-/// Bytes in nine columns at most.
-fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut amount = bytes as f64;
-    let mut unit = None;
-    for larger in UNITS {
-        if amount < 999.95 {
-            break;
-        }
-        amount /= 1024.0;
-        unit = Some(larger);
-    }
-    unit.map_or_else(|| format!("{bytes} B"), |unit| format!("{amount:.1} {unit}"))
 }
 
 fn renumbered(seq_only: u64) -> String {
@@ -273,20 +260,5 @@ mod tests {
     #[test]
     fn the_report_as_json_is_one_object() {
         insta::assert_snapshot!(json(&differing().as_json()).unwrap());
-    }
-
-    #[test]
-    fn sizes_take_nine_columns() {
-        for (bytes, expected) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1.0 KiB"),
-            (1_023_900, "999.9 KiB"),
-            (1_024_000, "1.0 MiB"),
-            (u64::MAX, "16.0 EiB"),
-        ] {
-            assert_eq!(size(bytes), expected);
-            assert!(expected.len() <= 9);
-        }
     }
 }

@@ -117,7 +117,10 @@ pub(super) struct Facts {
 impl Source {
     fn of_folder(path: &Path) -> Result<Source, CtlError> {
         let copy = PrivateCopy::create()?;
-        let whole = WholeState::open(path, copy.path())?;
+        let whole = WholeState::open(path, copy.path()).map_err(|error| match error {
+            source @ StoreError::Locked { .. } => DiffError::Running { source }.into(),
+            error => CtlError::Store(error),
+        })?;
         let whence = Whence { node_id: Some(whole.node_id), cluster_id: whole.cluster_id.clone(), ..Whence::default() };
         let notes = match whole.uncommitted {
             0 => Vec::new(),

@@ -14,7 +14,7 @@ use indicatif::{BinaryBytes, HumanCount};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Shown;
-use crate::error_chain::chain;
+use crate::{ctl::escape::escaped, error_chain::chain};
 
 const COLUMNS: usize = 80;
 /// Where what stands behind a label begins.
@@ -325,13 +325,7 @@ fn size(bytes: u64) -> String {
 
 /// Text that a terminal shows and does not obey, at most so many columns wide: a long one without its middle.
 fn shown(text: &str, columns: usize) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for char in text.chars() {
-        match char {
-            '"' | '\'' | '\\' => escaped.push(char),
-            char => escaped.extend(char.escape_debug()),
-        }
-    }
+    let escaped = escaped(text);
     if escaped.width() <= columns {
         return escaped;
     }
