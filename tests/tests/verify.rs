@@ -1,5 +1,5 @@
-//! `verify` says what an import would: the same words and exit code for what is refused, the same facts for what is not. And a drill
-//! restores for real. Neither leaves anything behind.
+//! `verify` says what an import would: the same words and exit code for what is refused, the same facts for what is
+//! not. And a drill restores for real. Neither leaves anything behind.
 
 use std::{
     ffi::OsString,
@@ -165,7 +165,8 @@ async fn every_option_means_what_it_means_to_an_import() {
 
 type Change<'a> = &'a dyn Fn(&mut Vec<String>);
 
-/// Lines swapped, removed and doubled, in the log, at its end, and among the keys; as the same node and as a new cluster.
+/// Lines swapped, removed and doubled, in the log, at its end, and among the keys; as the same node and as a new
+/// cluster.
 #[tokio::test]
 async fn whatever_becomes_of_the_lines_both_say_the_same() {
     let place = Place::new();

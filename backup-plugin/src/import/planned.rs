@@ -1,4 +1,5 @@
-//! An import that is planned: what it would do, and what that takes, for an operator to look at. Plain data, and a rough sum.
+//! An import that is planned: what it would do, and what that takes, for an operator to look at. Plain data, and a
+//! rough sum.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -66,7 +66,8 @@ impl StateCheck {
         self.records == 0
     }
 
-    /// Whether it is the state of a node that has applied nothing: its membership is nobody's, and there is nothing else.
+    /// Whether it is the state of a node that has applied nothing: its membership is nobody's, and there is nothing
+    /// else.
     pub(super) fn is_blank(&self) -> bool {
         self.applied_records == 0 && self.membership.get().is_some()
     }

@@ -1,5 +1,5 @@
-//! Takes what an import would be given, and keeps none of it: checks it as a store would, as far as that goes without one, and says
-//! whether it went all the way. Writes nothing anywhere.
+//! Takes what an import would be given, and keeps none of it: checks it as a store would, as far as that goes without
+//! one, and says whether it went all the way. Writes nothing anywhere.
 
 use std::{cell::Cell, rc::Rc};
 
@@ -13,7 +13,8 @@ use super::target::{checked_entry, key_twice};
 
 /// Where an import can be tried that is not to be done.
 ///
-/// It comes to what a store comes to, unless it has a [`Doubt`]: whatever was said then, good or bad, a store has the last word.
+/// It comes to what a store comes to, unless it has a [`Doubt`]: whatever was said then, good or bad, a store has the
+/// last word.
 #[derive(Debug, Default)]
 pub struct CheckTarget {
     doubt: Rc<Cell<Option<Doubt>>>,
@@ -236,7 +237,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Lines swapped, removed and doubled, anywhere or among the keys: a check says what the store says, or has a doubt.
+        /// Lines swapped, removed and doubled, anywhere or among the keys: a check says what the store says, or has a
+        /// doubt.
         #[test]
         fn it_agrees_with_a_store(
             tail in any::<bool>(),

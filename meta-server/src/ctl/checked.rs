@@ -1,5 +1,5 @@
-//! What an import of a backup would come to, without a folder to import into: by reading it where that is enough, and by filling a store
-//! that is thrown away where it is not.
+//! What an import of a backup would come to, without a folder to import into: by reading it where that is enough, and
+//! by filling a store that is thrown away where it is not.
 
 use std::path::Path;
 
@@ -18,8 +18,8 @@ pub(super) struct Checked {
     pub(super) planned: PlannedImport,
 }
 
-/// Reads a backup, to the end or to what is wrong with it, as an import with these options would. `None`: standard input, which
-/// can be read only once, and so goes into a store at once.
+/// Reads a backup, to the end or to what is wrong with it, as an import with these options would. `None`: standard
+/// input, which can be read only once, and so goes into a store at once.
 pub(super) fn check(path: Option<&Path>, options: &ImportOptions) -> Result<Checked, CtlError> {
     let mut input = Input::open(path)?;
     let mut needed = 0;

@@ -1,5 +1,5 @@
-//! Work that fills a folder of its own in TMPDIR, and that a signal may end: either way the folder is gone afterwards. Knows nothing of
-//! what the work is.
+//! Work that fills a folder of its own in TMPDIR, and that a signal may end: either way the folder is gone afterwards.
+//! Knows nothing of what the work is.
 
 use std::{
     io::{self, Read},

@@ -167,8 +167,9 @@ pub(crate) fn check(dir: &Path, log: &LogDb, applied: Option<LogId>) -> Result<(
     Ok(())
 }
 
-/// Drops a log that ends before the base, before Raft looks at its end. Raft would drop it by itself, but not one that ends in a later
-/// term than the base; and where no vote is on record, as in some backups, the end of the log is what tells the term to go on from.
+/// Drops a log that ends before the base, before Raft looks at its end. Raft would drop it by itself, but not one that
+/// ends in a later term than the base; and where no vote is on record, as in some backups, the end of the log is what
+/// tells the term to go on from.
 fn purge_overtaken(log: &LogDb, applied: Option<LogId>) -> io::Result<()> {
     match applied.map(log_id) {
         Some(applied) if log.last_log_id().is_none_or(|last| last.index < applied.index) => log.purge_blocking(applied),

@@ -1,4 +1,5 @@
-//! A restore for real, in a folder that goes again: imported, opened as a server does, exported, and compared with what was imported.
+//! A restore for real, in a folder that goes again: imported, opened as a server does, exported, and compared with what
+//! was imported.
 
 use std::{
     fs,

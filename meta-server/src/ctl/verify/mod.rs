@@ -1,7 +1,7 @@
 //! `databend-metactl verify`: whether a backup could be imported, without importing it.
 //!
-//! What is checked is an import's to say; `--drill` restores the backup for real, in a folder that goes again. How the result looks is
-//! `report`'s.
+//! What is checked is an import's to say; `--drill` restores the backup for real, in a folder that goes again. How the
+//! result looks is `report`'s.
 
 mod drill;
 mod report;
@@ -39,9 +39,9 @@ Examples:
   In a script that keeps backups, only sealed ones pass:
     databend-metactl verify --require-seal --json backup.ndjson || alert
 
-Exit code 0: an import of this file with these options would succeed. 1: it would not; the error is that of the import, with the \
-line. Without --drill, room in TMPDIR is needed only for keys that do not come in order, for a log that the options have applied, \
-and for standard input.";
+Exit code 0: an import of this file with these options would succeed. 1: it would not; the error is that of the \
+import, with the line. Without --drill, room in TMPDIR is needed only for keys that do not come in order, for a log \
+that the options have applied, and for standard input.";
 
 /// Check that a backup could be imported, without importing it
 #[derive(Debug, Args)]
@@ -49,8 +49,8 @@ and for standard input.";
 pub(super) struct VerifyArgs {
     #[command(flatten)]
     restored: Restored,
-    /// Restore it for real, in a folder in TMPDIR: import it, open it as a server does, export it, and compare that with the backup.
-    /// The folder is removed
+    /// Restore it for real, in a folder in TMPDIR: import it, open it as a server does, export it, and compare that
+    /// with the backup. The folder is removed
     #[arg(long)]
     drill: bool,
 }
@@ -69,7 +69,8 @@ pub(super) fn run(args: &VerifyArgs, common: Common) -> Result<(), CtlError> {
     print(&if common.json { json(&verified.as_json())? } else { verified.as_text() })
 }
 
-/// Restores a backup for real. A file is read first, so that what is wrong with it, or too large, is told before anything is written.
+/// Restores a backup for real. A file is read first, so that what is wrong with it, or too large, is told before
+/// anything is written.
 fn drilled(restored: &Restored, options: ImportOptions) -> Result<(String, Drill), CtlError> {
     let path = restored.path();
     let mut input = Input::open(path.as_deref())?;
