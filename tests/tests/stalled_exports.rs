@@ -15,8 +15,8 @@ const KEYS: u64 = 8_000;
 const VALUE: usize = 400;
 /// Clients of either kind; together fewer than may export at once.
 const STALLED: usize = 7;
-/// Of all exports together: a few chunks each, in the server and on the way.
-const MEMORY_KIB: u64 = 24 * 1024;
+/// Of all exports together: for each the few chunks of 1 MiB that are made ahead and on the way, and not the 13 MB that there are.
+const MEMORY_KIB: u64 = 2 * STALLED as u64 * 8 * 1024;
 /// Far more than a write takes, on a busy machine too, and far less than an export that nobody reads.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
