@@ -34,7 +34,7 @@ impl MeasuredServer {
         let began = Instant::now();
         let server = runtime.block_on(async {
             let server = Server::start(Settings { raft_port, ..Settings::of(raft_dir) }).await;
-            first_read(&server, began).await.map(|()| server)
+            first_read(&server, began, &dataset::key(0), &dataset::value(0)).await.map(|()| server)
         })?;
         let server = MeasuredServer { server, runtime };
         let taken = Taken { seconds: began.elapsed().as_secs_f64(), usage: server.usage()? };
@@ -55,12 +55,12 @@ impl MeasuredServer {
 }
 
 /// A server that listens may have to be elected before it answers.
-pub async fn first_read(server: &Server, began: Instant) -> Result<()> {
+pub async fn first_read(server: &Server, began: Instant, key: &str, value: &[u8]) -> Result<()> {
     let mut client = server.client().await;
     loop {
-        match client.get(&dataset::key(0)).await {
+        match client.get(key).await {
             Ok(found) => {
-                ensure!(found.is_some_and(|found| found.data == dataset::value(0)), "the first key is not as it was");
+                ensure!(found.is_some_and(|found| found.data == value), "{key} is not as it was");
                 return Ok(());
             }
             Err(status) if began.elapsed() > DEADLINE => return Err(status).context("the server does not serve"),

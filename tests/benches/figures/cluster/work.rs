@@ -68,6 +68,15 @@ fn value(n: u64) -> &'static Value {
     &POOL[(n % VALUES) as usize]
 }
 
+/// Key `n` of a bulk load, and its value.
+pub fn bulk_key(n: u64) -> String {
+    format!("bulk/k{n:010}")
+}
+
+pub fn bulk_value(n: u64) -> &'static [u8] {
+    &value(n).data
+}
+
 impl Work {
     /// Keys that a call writes or reads.
     pub fn keys(self) -> u64 {
@@ -110,14 +119,10 @@ async fn read(client: &mut Client, key: &str) -> Result<()> {
 
 async fn load(client: &mut Client, first: u64) -> Result<()> {
     let put = |n: u64| {
-        Op::Put(pb::TxnPutRequest {
-            key: format!("bulk/k{n:010}"),
-            value: value(n).data.clone(),
-            ..pb::TxnPutRequest::default()
-        })
+        Op::Put(pb::TxnPutRequest { key: bulk_key(n), value: bulk_value(n).to_vec(), ..pb::TxnPutRequest::default() })
     };
     let reply = client.transact((first..first + BULK).map(put).collect()).await;
-    let reply = reply.with_context(|| format!("cannot write the keys from bulk/k{first:010} on"))?;
+    let reply = reply.with_context(|| format!("cannot write the keys from {} on", bulk_key(first)))?;
     ensure!(reply.responses.len() as u64 == BULK, "{BULK} puts were answered with {}", reply.responses.len());
     Ok(())
 }

@@ -30,7 +30,7 @@ use crate::{
     cluster::{
         job::{JOBS, Job},
         load::{Peer, Sample},
-        work::{Keys, Work},
+        work::{Keys, Work, bulk_key, bulk_value},
     },
 };
 
@@ -127,7 +127,7 @@ async fn round(arguments: &LiveArgs, backup: &Path, dir: &Path) -> Result<Round>
     rustix::fs::sync();
     let began = Instant::now();
     let server = Server::start(settings()).await;
-    first_read(&server, began).await?;
+    first_read(&server, began, &bulk_key(0), bulk_value(0)).await?;
     let seconds = began.elapsed().as_secs_f64();
     let start = Taken { seconds, usage: measure::usage(server.id()).context("the server has ended")? };
     server.kill().await;
