@@ -257,8 +257,8 @@ async fn a_node_that_has_forgotten_joins_anew_under_its_old_id_however_often_it_
         cluster.kill(3).await;
         load.writes(10).await;
     }
-    // It goes on without being told to.
-    cluster.start(3).await;
+    // As its unit file has it: a node that heard of no address yet can not go on without.
+    cluster.start_with(3, join()).await;
     let joined = "this node has joined the cluster";
     wait::until_true(joined, || times(&cluster, &[3], joined) > 0).await;
 

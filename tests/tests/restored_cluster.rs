@@ -120,6 +120,9 @@ async fn members_that_are_each_restored_from_their_own_export_are_the_old_cluste
     let mut cluster = Cluster::restored(Layout::voters(3).learner(4), &seed).await;
     let leader = cluster.wait_for_leader().await;
     cluster.client(leader).await.put("old", b"1").await.unwrap();
+    // The last writes of the cluster itself: a member with more than a majority has would show that writes were lost.
+    let registered = |id: &u64| cluster.log(*id).contains("registered the addresses of this node");
+    wait::until_true("all members to register", || cluster.ids().iter().all(registered)).await;
     cluster.wait_applied_everywhere().await;
     let before = cluster_id(&cluster, leader).await;
     let file = |id: u64| folder.path().join(id.to_string());

@@ -26,7 +26,7 @@ use crate::source::BackupView;
 pub const DEFAULT_CHUNK_LINES: u64 = 32;
 
 /// The lines in a chunk of small records, where only bytes matter.
-pub const LARGE_CHUNK_LINES: u64 = 1024;
+pub const LARGE_CHUNK_LINES: u64 = 256;
 
 /// The text in a chunk, in bytes, however many lines were asked for: well below the 4 MiB that every gRPC client takes.
 /// A line that is longer travels alone.
