@@ -311,7 +311,8 @@ impl Counts {
             self.records.others += Count { count: 1, bytes };
         }
         let membership = self.log.later_membership(self.membership);
-        let has_state = self.records.keys.count > 0 || self.sequence.is_some() || self.last_applied.is_some();
+        let has_state =
+            self.records.keys.count > 0 || self.sequence.is_some_and(|last| last > 0) || self.last_applied.is_some();
         let voters = membership.as_ref().map_or(0, |stored| stored.membership.voters().len());
         let reach = self.log.reach(has_state, self.last_applied, voters > 1);
         let (total, sorted, prefixes) = self.prefixes.finish();

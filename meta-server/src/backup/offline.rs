@@ -13,6 +13,7 @@ use backup_plugin::{
     record::{HardState, LogEntry, StateRecord},
     source::{BackupView, Extent},
 };
+use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
 use super::{replay::replay, view::StoreView};
@@ -195,6 +196,7 @@ pub struct PrivateCopy {
 
 const COPY_PREFIX: &str = "databend-meta-export-";
 const REMOVALS: usize = 10;
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl PrivateCopy {
     pub fn create() -> Result<PrivateCopy, StoreError> {
@@ -237,7 +239,8 @@ fn sweep_copies(parent: &Path) {
             continue;
         }
         // Locked until it is gone: nobody begins in it meanwhile.
-        if let Ok(folder) = File::open(&path)
+        // What has the name and is no folder is not waited for.
+        if let Ok(folder) = rustix::fs::open(&path, FOLDER, Mode::empty()).map(File::from)
             && folder.try_lock().is_ok()
         {
             let _ = fs::remove_dir_all(path);

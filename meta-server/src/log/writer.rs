@@ -186,7 +186,9 @@ impl Writer {
 
     fn take(&mut self, request: Request, batch: &mut Vec<Request>) {
         if let Op::Committed = request.op {
-            self.look_due.get_or_insert_with(|| Instant::now() + LAZY);
+            if self.failure.is_none() {
+                self.look_due.get_or_insert_with(|| Instant::now() + LAZY);
+            }
             request.done.answer(Ok(()));
         } else {
             batch.push(request);

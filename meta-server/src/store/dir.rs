@@ -56,10 +56,16 @@ pub struct RaftDir {
     current: Option<String>,
 }
 
+/// Somebody else's folder may come and go that often while one is being locked.
+const LOCK_TRIES: u32 = 1000;
+
 impl RaftDir {
     /// Locks a folder to write to it; creates it if it is missing. Refuses one that holds anything but a store.
     pub fn lock(path: &Path) -> Result<RaftDir, StoreError> {
-        loop {
+        if path.as_os_str().is_empty() {
+            return Err(StoreError::io("lock", path)(io::Error::other("the name of the folder is empty")));
+        }
+        for _ in 0..LOCK_TRIES {
             create_durably(path).map_err(StoreError::io("create", path))?;
             match RaftDir::lock_what_is_there(path) {
                 Ok(Some(locked)) => return Ok(locked),
@@ -69,6 +75,7 @@ impl RaftDir {
                 Err(err) => return Err(err),
             }
         }
+        Err(StoreError::io("lock", path)(io::Error::other("its LOCK is taken away again and again")))
     }
 
     /// `None`: what was locked is not there any more.

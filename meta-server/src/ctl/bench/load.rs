@@ -1,9 +1,9 @@
 //! Clients that call as fast as they are answered, and what came of it. Knows nothing of how that is told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -35,6 +35,8 @@ pub(super) struct Keys {
     /// Writes that were begun; those above the number of keys go round again.
     writes: AtomicU64,
     removals: AtomicU64,
+    /// Keys that a write failed for: they may be there or not.
+    unknown: Mutex<BTreeSet<u64>>,
     /// How many keys there were when removing began.
     to_remove: AtomicU64,
 }
@@ -48,7 +50,12 @@ impl Keys {
         };
         let [writes, removals, to_remove] = [0, 0, 0].map(AtomicU64::new);
         let values = (0..VALUES).map(value).collect();
-        Keys { prefix: prefix.to_owned(), count, ttl, values, writes, removals, to_remove }
+        let unknown = Mutex::default();
+        Keys { prefix: prefix.to_owned(), count, ttl, values, writes, removals, unknown, to_remove }
+    }
+
+    fn unknown(&self) -> MutexGuard<'_, BTreeSet<u64>> {
+        self.unknown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn key(&self, n: u64) -> String {
@@ -182,6 +189,7 @@ async fn write(client: &Client, keys: &Keys, taken: &mut Taken) -> bool {
     match client.kv_api(keys.upsert(n)).await {
         Ok(_) => true,
         Err(error) => {
+            keys.unknown().insert(n % keys.count);
             taken.fail_with(&error);
             false
         }
@@ -189,9 +197,10 @@ async fn write(client: &Client, keys: &Keys, taken: &mut Taken) -> bool {
 }
 
 async fn read(client: &Client, keys: &Keys, taken: &mut Taken) -> bool {
-    let key = keys.key(rand::random_range(0..keys.written().max(1)));
+    let n = rand::random_range(0..keys.written().max(1));
+    let key = keys.key(n);
     match client.get(&key).await {
-        Ok(None) if keys.ttl.is_none() => {
+        Ok(None) if keys.ttl.is_none() && !keys.unknown().contains(&n) => {
             taken.fail("a written key is not there".to_owned(), format!("{key} was written, and is not there"));
             false
         }

@@ -27,6 +27,8 @@ pub enum DiffError {
         "{name} holds log entries up to {last}, and did not say so before its state: save it to a file, and compare that"
     )]
     LateLog { name: String, last: LogId },
+    #[error("{name} was changed while it was being compared: compare it again, or a copy of it")]
+    Changed { name: String },
     #[error("nothing came of importing {name}, although no error was told")]
     NoState { name: String },
     #[error("the thread that reads {name} ended early")]

@@ -144,7 +144,8 @@ impl Source {
         let planned = planned?;
         let whence = Whence { node_id: planned.from.node_id, ..Whence::default() };
         let notes = planned.summary.warnings.iter().map(ToString::to_string).collect();
-        let stream = Stream::start(Reader::open(file, &name).map_err(ImportError::Read)?)?;
+        let stream =
+            Stream::start(Reader::open(file, &name).map_err(ImportError::Read)?, Some(planned.summary.sha256))?;
         Ok(Source { name, whence, notes, records: Records::Stream(Box::new(stream)), _copy: None })
     }
 
@@ -161,7 +162,7 @@ impl Source {
             note(&loud(warning));
         }
         if provenance.is_some_and(|Provenance { origin, .. }| origin.last_applied.is_some()) {
-            let stream = Stream::start(Reader::open(received, &name).map_err(ImportError::Read)?)?;
+            let stream = Stream::start(Reader::open(received, &name).map_err(ImportError::Read)?, None)?;
             return Ok(Source { name, whence, notes, records: Records::Stream(Box::new(stream)), _copy: None });
         }
         // Others may send a log that goes on after the state, and a node that has applied nothing sends nothing else.

@@ -8,6 +8,7 @@ use std::{
 
 use backup_plugin::{
     diff::{Beside, KeyRecord, ascending},
+    hex::hex,
     import::ImportError,
     input::{InputError, Reader},
     record::{LogId, Record, StateRecord},
@@ -47,13 +48,14 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn start(reader: Reader<'static>) -> Result<Stream, CtlError> {
+    /// `proved`: the SHA-256 of what was read of it before, in hex; it must be that again.
+    pub(super) fn start(reader: Reader<'static>, proved: Option<String>) -> Result<Stream, CtlError> {
         let name = reader.name().to_owned();
         let (sender, parts) = sync_channel(QUEUE);
         thread::Builder::new()
             .name("diff-reader".to_owned())
             .spawn(move || {
-                let last = match read(reader, &sender) {
+                let last = match read(reader, proved.as_deref(), &sender) {
                     Ok(end) => Part::End(Box::new(end)),
                     Err(Stopped::Failed(error)) => Part::Failed(error),
                     Err(Stopped::NobodyReads) => return,
@@ -111,7 +113,7 @@ impl From<InputError> for Stopped {
     }
 }
 
-fn read(mut reader: Reader<'static>, parts: &SyncSender<Part>) -> Result<End, Stopped> {
+fn read(mut reader: Reader<'static>, proved: Option<&str>, parts: &SyncSender<Part>) -> Result<End, Stopped> {
     let (mut beside, mut last_log, mut batch) = (Beside::default(), None::<LogId>, Batch::default());
     reader.for_each(|_, _, decoded| match decoded {
         Decoded::Record(Record::State(StateRecord::Kv { key, value })) => batch.push((key, value), parts),
@@ -126,6 +128,10 @@ fn read(mut reader: Reader<'static>, parts: &SyncSender<Part>) -> Result<End, St
         Decoded::Record(_) | Decoded::Ignored | Decoded::Retired(_) => Ok(()),
     })?;
     batch.send(parts)?;
+    if proved.is_some_and(|proved| proved != hex(&reader.sha256())) {
+        let error = DiffError::Changed { name: reader.name().to_owned() };
+        return Err(Stopped::Failed(Box::new(error.into())));
+    }
     // Nothing may be missing from the state that was compared.
     let applied = beside.last_applied.map(|id| id.index);
     if let Some(last) = last_log.filter(|last| Some(last.index) > applied) {

@@ -12,6 +12,7 @@ use backup_plugin::{
     export::lines,
     import::{self, ImportOptions, ImportOutcome, ImportSummary},
     record::LogId,
+    source::BackupView as _,
 };
 
 use crate::{
@@ -49,7 +50,8 @@ pub(super) fn drill(input: Input, scratch: &Scratch, options: &ImportOptions) ->
     let opened_at = opened_at?;
     let copy = scratch.path().join("copy");
     let (export, exported) = timed(|| exported(&store, &copy, scratch, &name));
-    compare(&name, &summary, &exported?, opened_at)?;
+    let (exported, committed) = exported?;
+    compare(&name, &summary, &exported, committed, opened_at)?;
     Ok(Drill { summary, opened_at, check: None, import, open, export })
 }
 
@@ -67,16 +69,23 @@ fn opened_at(store: &Path) -> Result<Option<LogId>, CtlError> {
     Ok(applied)
 }
 
-/// Exports the store with the state that the import made, and reads that as any backup is read.
-fn exported(store: &Path, copy: &Path, scratch: &Scratch, name: &str) -> Result<ImportSummary, CtlError> {
+/// Exports the store with the state that the import made, and reads that as any backup is read. Also tells up to where its
+/// log is known to be committed.
+fn exported(
+    store: &Path,
+    copy: &Path,
+    scratch: &Scratch,
+    name: &str,
+) -> Result<(ImportSummary, Option<LogId>), CtlError> {
     fs::create_dir(copy).map_err(StoreError::io("create", copy))?;
     let backup = OfflineBackup::open_as_stored(store, copy)?;
+    let committed = backup.origin().committed;
     let lines = lines(&backup).map_err(|source| CtlError::ReadStore { path: store.to_owned(), source })?;
     let input = scratch.reader(LinesReader { lines, line: Vec::new(), at: 0 });
     let options = ImportOptions::new(None, None)?;
     let target = CheckTarget::default();
     let planned = import::plan(input, &format!("the export of {name}"), &target, &options, &mut |_| ())?;
-    Ok(planned.summary)
+    Ok((planned.summary, committed))
 }
 
 /// Whether what came out of the store is what went in.
@@ -84,6 +93,7 @@ fn compare(
     name: &str,
     imported: &ImportSummary,
     exported: &ImportSummary,
+    committed: Option<LogId>,
     opened_at: Option<LogId>,
 ) -> Result<(), CtlError> {
     // The log of a new cluster holds nothing of the old one.
@@ -96,7 +106,7 @@ fn compare(
         ("the node", imported.node_id.to_string(), exported.node_id.to_string()),
         ("what is applied", text(imported.last_applied), text(exported.last_applied)),
         ("the number of log entries that follow", tail.to_string(), exported.tail.to_string()),
-        ("where it is once it is open", text(opened_at.max(imported.last_applied)), text(opened_at)),
+        ("where it is once it is open", text(committed.max(imported.last_applied)), text(opened_at)),
     ];
     match facts.into_iter().find(|(_, expected, found)| expected != found) {
         None => Ok(()),

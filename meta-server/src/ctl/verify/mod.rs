@@ -39,8 +39,8 @@ Examples:
   In a script that keeps backups, only sealed ones pass:
     databend-metactl verify --require-seal --json backup.ndjson || alert
 
-Exit code 0: an import of this file with these options would succeed. 1: it would not; the error is that of the \
-import, with the line. Without --drill, room in TMPDIR is needed only for keys that do not come in order, for a log \
+Exit code 0: an import of this file with these options would succeed. 1: it would not, and the error is that of the \
+import, with the line; or that could not be found out, and the error is about this machine. Without --drill, room in TMPDIR is needed only for keys that do not come in order, for a log \
 that the options have applied, and for standard input.";
 
 /// Check that a backup could be imported, without importing it

@@ -205,3 +205,9 @@ fn a_folder_that_was_never_locked_is_not_ours_whatever_its_names() {
     assert!(matches!(RaftDir::lock(temp.path()), Err(StoreError::Foreign { .. })));
     assert!(temp.path().join("gen-000007").exists());
 }
+
+#[test]
+fn a_folder_without_a_name_is_refused() {
+    let error = RaftDir::lock(Path::new("")).err().unwrap();
+    assert!(crate::error_chain::chain(&error).contains("the name of the folder is empty"), "{error}");
+}
