@@ -65,17 +65,22 @@ impl RaftDir {
         if path.as_os_str().is_empty() {
             return Err(StoreError::io("lock", path)(io::Error::other("the name of the folder is empty")));
         }
+        let mut missing = None;
         for _ in 0..LOCK_TRIES {
-            create_durably(path).map_err(StoreError::io("create", path))?;
-            match RaftDir::lock_what_is_there(path) {
+            let locked = create_durably(path)
+                .map_err(StoreError::io("create", path))
+                .and_then(|()| RaftDir::lock_what_is_there(path));
+            match locked {
                 Ok(Some(locked)) => return Ok(locked),
-                // It went while it was being locked: an import that fails takes the folder along that it has made.
+                // It went while it was being locked: an import that fails takes the folder along that it has made. Another one
+                // may be there by now.
                 Ok(None) => {}
-                Err(_) if !path.exists() => {}
+                Err(err) if err.is_missing() => missing = Some(err),
                 Err(err) => return Err(err),
             }
         }
-        Err(StoreError::io("lock", path)(io::Error::other("its LOCK is taken away again and again")))
+        let replaced = || StoreError::io("lock", path)(io::Error::other("its LOCK is replaced again and again"));
+        Err(missing.unwrap_or_else(replaced))
     }
 
     /// `None`: what was locked is not there any more.

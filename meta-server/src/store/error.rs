@@ -32,6 +32,11 @@ impl StoreError {
         let path = path.to_owned();
         move |source| StoreError::Io { tried, path, source }
     }
+
+    /// Whether something was not there.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
 }
 
 fn by_pid(pid: Option<u32>) -> String {

@@ -57,7 +57,12 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Creates a folder and what is missing above it, each with its name on disk for good.
+/// Whether there is something of this name that is no folder, be it a link to nowhere.
+fn is_no_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| !found.is_dir() && !path.is_dir())
+}
+
+/// Creates a folder and what is missing above it, each with its name on disk for good. It may be gone again when this returns.
 pub(super) fn create_durably(path: &Path) -> io::Result<()> {
     if path.as_os_str().is_empty() || path.is_dir() {
         return Ok(());
@@ -65,8 +70,8 @@ pub(super) fn create_durably(path: &Path) -> io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new(""));
     create_durably(parent)?;
     match fs::create_dir(path) {
-        // Somebody else has, meanwhile.
-        Err(err) if err.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+        // Somebody else has, meanwhile, and may have removed it since.
+        Err(err) if err.kind() == ErrorKind::AlreadyExists && !is_no_folder(path) => {}
         made => made?,
     }
     let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };

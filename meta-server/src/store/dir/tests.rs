@@ -62,11 +62,12 @@ fn of_many_that_lock_a_folder_that_comes_and_goes_one_at_a_time_has_it() {
                             let built = dir.begin_generation().unwrap();
                             thread::yield_now();
                             fs::remove_dir(built).unwrap();
-                            RaftDir::remove_unused(&path);
+                            // From its removal on, the folder is the next one's.
                             inside.fetch_sub(1, Ordering::SeqCst);
+                            RaftDir::remove_unused(&path);
                         }
                         Err(StoreError::Locked { .. }) => thread::yield_now(),
-                        Err(err) => panic!("{err}"),
+                        Err(err) => panic!("{}", crate::error_chain::chain(&err)),
                     }
                 }
             });
