@@ -22,6 +22,8 @@ pub struct PlannedImport {
     pub summary: ImportSummary,
     /// What the new store takes on disk while it is made, roughly, in bytes.
     pub disk_bytes: u64,
+    /// Of them, those of the log.
+    pub log_bytes: u64,
 }
 
 /// What a backup says of the cluster that it comes from.
@@ -49,6 +51,7 @@ impl PlannedImport {
             },
             summary,
             disk_bytes: STORE_BYTES + states * size.state + size.log,
+            log_bytes: size.log,
             plan,
         }
     }

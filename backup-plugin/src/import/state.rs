@@ -24,13 +24,13 @@ pub(super) struct StateCheck {
 impl StateCheck {
     pub(super) fn push(&mut self, line: u64, record: &StateRecord) -> Result<(), Refusal> {
         self.records += 1;
-        self.applied_records += u64::from(!is_blank(record));
+        self.applied_records += u64::from(!record.is_blank());
         match record {
             StateRecord::Sequence(sequence) => self.sequence.set("Sequences", line, *sequence),
             StateRecord::LastApplied(log_id) => self.applied.set("LastApplied", line, *log_id),
             StateRecord::LastMembership(stored) => {
                 // One of nobody is well where nothing was applied, which is known at the end.
-                if !is_blank(record) {
+                if !record.is_blank() {
                     check_membership(&stored.membership)?;
                 }
                 self.membership.set("LastMembership", line, stored.clone())
@@ -82,21 +82,6 @@ impl StateCheck {
             }
             _ => Ok(()),
         }
-    }
-}
-
-/// Whether a node that has applied nothing may have written this.
-fn is_blank(record: &StateRecord) -> bool {
-    match record {
-        StateRecord::Sequence(sequence) => *sequence == 0,
-        StateRecord::LastMembership(stored) => {
-            stored.log_id.is_none() && stored.membership.nodes.is_empty() && stored.membership.voters().is_empty()
-        }
-        StateRecord::Ignored => true,
-        StateRecord::LastApplied(_)
-        | StateRecord::Node { .. }
-        | StateRecord::Expire { .. }
-        | StateRecord::Kv { .. } => false,
     }
 }
 

@@ -200,6 +200,9 @@ struct Counts {
     last_applied: Option<LogId>,
     sequence: Option<u64>,
     membership: Option<StoredMembership>,
+    state_records: u64,
+    /// Whether one of them is there because something was applied.
+    has_applied: bool,
     addresses: Addresses,
     log: LogCount,
     records: Records,
@@ -221,6 +224,8 @@ impl Counts {
             last_applied: None,
             sequence: None,
             membership: None,
+            state_records: 0,
+            has_applied: false,
             addresses: Addresses::default(),
             log: LogCount::default(),
             records: Records::default(),
@@ -259,6 +264,8 @@ impl Counts {
     }
 
     fn take_state(&mut self, record: StateRecord) -> &mut Count {
+        self.state_records += 1;
+        self.has_applied |= !record.is_blank();
         match record {
             StateRecord::Sequence(sequence) => self.sequence = Some(sequence),
             StateRecord::LastApplied(log_id) => self.last_applied = Some(log_id),
@@ -310,9 +317,9 @@ impl Counts {
             let bytes = reader.bytes().saturating_sub(self.records.all().bytes);
             self.records.others += Count { count: 1, bytes };
         }
+        // As an import has it: the state of a node that has applied nothing names a membership, which is nobody's.
+        let has_state = self.state_records > 0 && (self.has_applied || self.membership.is_none());
         let membership = self.log.later_membership(self.membership);
-        let has_state =
-            self.records.keys.count > 0 || self.sequence.is_some_and(|last| last > 0) || self.last_applied.is_some();
         let voters = membership.as_ref().map_or(0, |stored| stored.membership.voters().len());
         let reach = self.log.reach(has_state, self.last_applied, voters > 1);
         let (total, sorted, prefixes) = self.prefixes.finish();

@@ -183,6 +183,11 @@ fn the_membership_is_the_later_one() {
     }
 }
 
+/// What a state says, in a line.
+fn meta(key: &str, value: &str) -> String {
+    format!(r#"["state_machine/0",{{"StateMachineMeta":{{"key":"{key}","value":{{{value}}}}}}}]"#)
+}
+
 /// A file of one voter: a state at `applied`, if there is one, and a log from `first` on, whose entries have these
 /// times.
 fn history(applied: Option<u64>, first: u64, times: &[Option<u64>]) -> String {
@@ -205,11 +210,8 @@ fn history(applied: Option<u64>, first: u64, times: &[Option<u64>]) -> String {
         lines.push(format!(r#"["raft_log",{{"LogEntry":{{"log_id":{},"payload":{payload}}}}}]"#, id(index)));
     }
     if let Some(applied) = applied {
-        let meta = |key: &str, value: String| {
-            format!(r#"["state_machine/0",{{"StateMachineMeta":{{"key":"{key}","value":{{{value}}}}}}}]"#)
-        };
-        lines.push(meta("LastApplied", format!(r#""LogId":{}"#, id(applied))));
-        lines.push(meta("LastMembership", format!(r#""Membership":{{"log_id":null,"membership":{membership}}}"#)));
+        lines.push(meta("LastApplied", &format!(r#""LogId":{}"#, id(applied))));
+        lines.push(meta("LastMembership", &format!(r#""Membership":{{"log_id":null,"membership":{membership}}}"#)));
     }
     lines.join("\n") + "\n"
 }
@@ -243,6 +245,26 @@ proptest! {
             let told = moments.is_some_and(|moments| (moments.from_ms..=moments.to_ms).contains(&moment));
             prop_assert_eq!(told, stops(&text, Stop::Time(moment)), "moment {} of {:?}\n{}", moment, reach, text);
         }
+    }
+}
+
+#[test]
+fn a_state_without_what_is_applied_reaches_as_far_as_an_import() {
+    let sequence = |n: u64| format!(r#"["state_machine/0",{{"Sequences":{{"key":"generic-kv","value":{n}}}}}]"#);
+    let members = |of: &str| meta("LastMembership", &format!(r#""Membership":{{"log_id":null,"membership":{of}}}"#));
+    let nobody = || members(r#"{"configs":[],"nodes":{}}"#);
+    let somebody = || members(r#"{"configs":[[1]],"nodes":{"1":{}}}"#);
+    for (state, imported) in [
+        (vec![], true),
+        (vec![nobody()], true),
+        (vec![sequence(0), nobody()], true),
+        (vec![sequence(0)], false),
+        (vec![sequence(1), nobody()], false),
+        (vec![somebody()], false),
+    ] {
+        let text = history(None, 0, &[Some(1000), Some(2000)]) + &state.join("\n");
+        assert_eq!(imports(&text, &ImportOptions::new(None, None).unwrap()), imported, "{state:?}");
+        assert_eq!(whole(text.as_bytes()).reach.is_some(), imported, "{state:?}");
     }
 }
 

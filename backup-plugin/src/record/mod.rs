@@ -60,6 +60,23 @@ pub enum StateRecord {
     Ignored,
 }
 
+impl StateRecord {
+    /// Whether a node that has applied nothing may have written this.
+    pub fn is_blank(&self) -> bool {
+        match self {
+            StateRecord::Sequence(sequence) => *sequence == 0,
+            StateRecord::LastMembership(stored) => {
+                stored.log_id.is_none() && stored.membership.nodes.is_empty() && stored.membership.voters().is_empty()
+            }
+            StateRecord::Ignored => true,
+            StateRecord::LastApplied(_)
+            | StateRecord::Node { .. }
+            | StateRecord::Expire { .. }
+            | StateRecord::Kv { .. } => false,
+        }
+    }
+}
+
 /// What a node's log store knows beside its entries. All log ids as in the export; `None` reads as null.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HardState {

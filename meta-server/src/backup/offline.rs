@@ -238,8 +238,8 @@ fn sweep_copies(parent: &Path) {
         if !entry.file_name().to_string_lossy().starts_with(COPY_PREFIX) {
             continue;
         }
-        // Locked until it is gone: nobody begins in it meanwhile.
-        // What has the name and is no folder is not waited for.
+        // What has the name and is no folder, a FIFO for one, is not waited for. Locked until it is gone: nobody begins in it
+        // meanwhile.
         if let Ok(folder) = rustix::fs::open(&path, FOLDER, Mode::empty()).map(File::from)
             && folder.try_lock().is_ok()
         {

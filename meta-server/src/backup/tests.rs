@@ -173,6 +173,19 @@ fn what_a_killed_export_left_goes_with_the_next_one() {
 }
 
 #[test]
+fn what_is_no_folder_holds_up_no_export() {
+    let dir = tempfile::tempdir().unwrap();
+    import_into(dir.path(), &fixtures::text("v004-tail.ndjson"), &faithful());
+    // Whoever opens it to read waits for somebody who writes.
+    let fifo = tempfile::Builder::new().prefix("databend-meta-export-").tempfile().unwrap().into_temp_path();
+    fs::remove_file(&fifo).unwrap();
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &*fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    exported(dir.path());
+    assert!(fifo.exists());
+}
+
+#[test]
 fn a_damaged_store_is_refused_and_never_read_as_an_empty_one() {
     let base = |dir: &Path| {
         let generation = dir.join("gen-000001");

@@ -109,17 +109,16 @@ pub(super) async fn run(args: &BenchArgs, common: Common) -> Result<(), CtlError
     let taken = taken.await?;
     let seconds = began.elapsed().as_secs_f64();
 
-    let left = if args.keep {
-        keys.written()
-    } else {
+    if !args.keep {
         note("removing the keys; Ctrl-C leaves them");
         signal.abort();
         keys.start_removing();
         tokio::select! {
-            removed = at_once(&clients, &keys, load::remove) => keys.written() - removed?.removed,
-            _ = signal::ctrl_c() => keys.written(),
+            removed = at_once(&clients, &keys, load::remove) => drop(removed?),
+            _ = signal::ctrl_c() => {}
         }
-    };
+    }
+    let left = keys.left();
     let report = Report { address, args, prefix: &prefix, prepared: &prepared, taken: &taken, seconds, left };
     print(&if common.json { report.as_json()? } else { report.as_text() })?;
     match taken.first_error() {
@@ -204,7 +203,8 @@ mod tests {
         assert!(writes.len() >= 5 && reads.len().abs_diff(writes.len()) <= 1, "{} {}", writes.len(), reads.len());
         assert!(taken.first_error().is_none() && keys.written() == 5);
         keys.start_removing();
-        assert_eq!(at_once(&clients, &keys, load::remove).await.unwrap().removed, 5);
+        at_once(&clients, &keys, load::remove).await.unwrap();
+        assert_eq!(keys.left(), 0);
     }
 
     #[tokio::test]
@@ -215,8 +215,10 @@ mod tests {
         assert_eq!(kinds(&taken), ["Unavailable"], "who was refused may find nothing");
         assert!(taken.writes.is_none() && taken.first_error().unwrap().contains("no leader"));
         let keys = keys(None);
+        loaded(&refused, &keys, Work::Write).await;
         keys.start_removing();
-        assert_eq!(at_once(&refused, &keys, load::remove).await.unwrap().removed, 0);
+        at_once(&refused, &keys, load::remove).await.unwrap();
+        assert!(keys.left() > 0 && keys.left() == keys.written());
 
         let (_, forgetful) = clients(Ok(written()), None).await;
         let taken = loaded(&forgetful, &self::keys(None), Work::Both).await;

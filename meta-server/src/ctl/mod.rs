@@ -47,6 +47,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use tokio::runtime::{self, Runtime};
 
 pub use error::CtlError;
 use import::Again;
@@ -151,15 +152,15 @@ fn run(cli: &Cli) -> Result<ExitCode, CtlError> {
 
 /// Runs a command that waits: for a server, or for a thread that reads.
 fn block_on<T>(command: impl Future<Output = Result<T, CtlError>>) -> Result<T, CtlError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(CtlError::Runtime)?;
+    let runtime = runtime()?;
     let result = runtime.block_on(command);
     // What a signal interrupted may be stuck in a pipe that nobody reads.
     runtime.shutdown_timeout(LAST_TASKS);
     result
+}
+
+fn runtime() -> Result<Runtime, CtlError> {
+    runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(CtlError::Runtime)
 }
 
 /// Writes a result to standard output.

@@ -88,7 +88,7 @@ impl Plan {
                 }
             }
         };
-        let PlannedImport { plan, from, summary, disk_bytes } = &self.planned;
+        let PlannedImport { plan, from, summary, disk_bytes, .. } = &self.planned;
         let ImportSummary { tail, records, warnings, .. } = summary;
         text.push_str("\nwritten\n");
         let _ = match plan {
@@ -127,7 +127,7 @@ impl Plan {
     }
 
     pub(super) fn as_json(&self) -> Value {
-        let PlannedImport { plan, from, summary, disk_bytes } = &self.planned;
+        let PlannedImport { plan, from, summary, disk_bytes, .. } = &self.planned;
         let ImportSummary { tail, records, warnings, .. } = summary;
         let replaced = match &self.present {
             Present::Nothing { .. } => Value::Null,

@@ -177,9 +177,9 @@ fn purge_overtaken(log: &LogDb, applied: Option<LogId>) -> io::Result<()> {
     }
 }
 
-/// Drops a log that ends before the base and in a later term. A crash between the install of a snapshot and the purge after it leaves
-/// one, whose end was never committed. Raft, which compares terms first, would take that for the end of what this node has; of
-/// any other log before the base it takes care by itself.
+/// Drops a log that ends before the base and in a later term, from the copy that is exported of a node that does not run. A crash
+/// between the install of a snapshot and the purge after it leaves one, whose end was never committed. Any other log before the
+/// base was, and is in the export as it is in the folder.
 pub(crate) fn purge_superseded(log: &LogDb, applied: Option<LogId>) -> io::Result<()> {
     match (log.last_log_id(), applied.map(log_id)) {
         (Some(last), Some(applied)) if last.index < applied.index && last > applied => log.purge_blocking(applied),

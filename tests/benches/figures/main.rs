@@ -9,11 +9,16 @@ mod all;
 mod backup;
 mod cluster;
 mod live;
+mod stand_in;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use self::{backup::BackupArgs, backup::floor::Floor, cluster::ClusterArgs, live::LiveArgs};
+use self::{
+    backup::{BackupArgs, floor::Floor},
+    cluster::ClusterArgs,
+    live::LiveArgs,
+};
 
 /// Measure the programs beside the floors of this machine
 #[derive(Debug, Parser)]

@@ -35,6 +35,7 @@ pub(super) struct Keys {
     /// Writes that were begun; those above the number of keys go round again.
     writes: AtomicU64,
     removals: AtomicU64,
+    removed: AtomicU64,
     /// Keys that a write failed for: they may be there or not.
     unknown: Mutex<BTreeSet<u64>>,
     /// How many keys there were when removing began.
@@ -48,10 +49,10 @@ impl Keys {
             let bytes: Vec<u8> = (0..value_bytes).map(|_| rand::random()).collect();
             json!(bytes).to_string()
         };
-        let [writes, removals, to_remove] = [0, 0, 0].map(AtomicU64::new);
+        let [writes, removals, removed, to_remove] = [0, 0, 0, 0].map(AtomicU64::new);
         let values = (0..VALUES).map(value).collect();
         let unknown = Mutex::default();
-        Keys { prefix: prefix.to_owned(), count, ttl, values, writes, removals, unknown, to_remove }
+        Keys { prefix: prefix.to_owned(), count, ttl, values, writes, removals, removed, unknown, to_remove }
     }
 
     fn unknown(&self) -> MutexGuard<'_, BTreeSet<u64>> {
@@ -65,6 +66,11 @@ impl Keys {
     /// Keys that were written, or may have been.
     pub(super) fn written(&self) -> u64 {
         self.writes.load(Ordering::Relaxed).min(self.count)
+    }
+
+    /// Of them, those that were not removed, or may not have been.
+    pub(super) fn left(&self) -> u64 {
+        self.written() - self.removed.load(Ordering::Relaxed)
     }
 
     pub(super) fn start_removing(&self) {
@@ -109,8 +115,6 @@ pub(super) struct Taken {
     pub(super) writes: Option<Histogram<u64>>,
     pub(super) reads: Option<Histogram<u64>>,
     pub(super) errors: BTreeMap<String, Failed>,
-    /// Keys that were removed.
-    pub(super) removed: u64,
 }
 
 impl Taken {
@@ -127,7 +131,6 @@ impl Taken {
             let known = self.errors.entry(kind).or_insert(Failed { count: 0, example: failed.example });
             known.count += failed.count;
         }
-        self.removed += other.removed;
     }
 
     /// Calls that were answered.
@@ -236,7 +239,7 @@ pub(super) async fn remove(client: Arc<Client>, keys: Arc<Keys>) -> Taken {
             break;
         }
         match client.kv_api(keys.delete(n)).await {
-            Ok(_) => taken.removed += 1,
+            Ok(_) => _ = keys.removed.fetch_add(1, Ordering::Relaxed),
             Err(error) => {
                 failures += 1;
                 taken.fail_with(&error);

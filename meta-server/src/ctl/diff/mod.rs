@@ -35,7 +35,7 @@ use report::Report;
 use side::Side;
 use source::{Opened, Source};
 
-use super::{Common, CtlError, json, print};
+use super::{Common, CtlError, json, print, runtime};
 
 const HELP: &str = "\
 A side is a backup file (of any version, compressed or not; - is standard input), the folder of a stopped server, \
@@ -109,11 +109,7 @@ fn compare(args: &DiffArgs, common: Common) -> Result<bool, CtlError> {
     let began = Instant::now();
     let (a, b) = (Side::of(&args.a)?, Side::of(&args.b)?);
     Side::check(&a, &b)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(CtlError::Runtime)?;
+    let runtime = runtime()?;
     let handle = runtime.handle();
     // All that can be told early is: before a long file is read.
     let (a, b) = (Opened::of(a, common, handle)?, Opened::of(b, common, handle)?);

@@ -3,13 +3,15 @@
 use std::num::NonZeroU64;
 
 use backup_plugin::{
+    hex::hex,
+    input::{InputError, Reader},
     provenance::{Consistency, Origin, Provenance},
     record::{LeaderId, LogId},
 };
 use meta_proto::pb;
 use tonic::Status;
 
-use super::*;
+use super::{stream::Stream, *};
 use crate::{
     ctl::testing::{Export, FakeServer},
     error_chain::chain,
@@ -76,4 +78,17 @@ async fn a_stream_that_is_not_what_it_was_said_to_be_is_an_error() {
     unsorted.swap(last - 1, last);
     let error = compared(unsorted, None, provenance()).await.unwrap_err();
     assert!(error.contains("can not be compared: the key ") && error.contains("not in order"), "{error}");
+}
+
+#[test]
+fn a_file_that_is_not_what_was_proved_of_it_is_an_error() {
+    let read = |proved: &str| {
+        let reader = Reader::open(APPLIED.as_bytes(), "b").unwrap();
+        let mut stream = Stream::start(reader, Some(proved.to_owned())).unwrap();
+        stream.records().collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())
+    };
+    let mut reader = Reader::open(APPLIED.as_bytes(), "b").unwrap();
+    reader.for_each(|_, _, _| Ok::<(), InputError>(())).unwrap();
+    assert!(!read(&hex(&reader.sha256())).unwrap().is_empty());
+    assert!(read(&hex(&[0; 32])).unwrap_err().starts_with("b was changed while it was being compared"));
 }

@@ -142,7 +142,26 @@ impl<I: Iterator<Item = io::Result<String>>> Read for LinesReader<I> {
 
 #[cfg(test)]
 mod tests {
+    use backup_plugin::record::LeaderId;
+
     use super::*;
+    use crate::command::fixtures;
+
+    #[test]
+    fn a_store_that_opens_before_where_it_is_committed_is_no_restore() {
+        let text = fixtures::text("v004-tail.ndjson");
+        let options = ImportOptions::new(None, None).unwrap();
+        let target = CheckTarget::default();
+        let planned = import::plan(text.as_bytes(), "b", &target, &options, &mut |_| ()).unwrap();
+        let at = |index| Some(LogId { leader_id: LeaderId { term: 1, node_id: 1 }, index });
+        let compared = |committed, opened_at| compare("b", &planned.summary, &planned.summary, committed, opened_at);
+        assert!(compared(at(125), at(125)).is_ok());
+        assert!(compared(None, planned.summary.last_applied).is_ok());
+        for behind in [None, planned.summary.last_applied, at(124)] {
+            let error = compared(at(125), behind).unwrap_err().to_string();
+            assert!(error.contains("where it is once it is open"), "{error}");
+        }
+    }
 
     #[test]
     fn lines_are_read_as_the_text_that_they_are() {

@@ -40,8 +40,9 @@ Examples:
     databend-metactl verify --require-seal --json backup.ndjson || alert
 
 Exit code 0: an import of this file with these options would succeed. 1: it would not, and the error is that of the \
-import, with the line; or that could not be found out, and the error is about this machine. Without --drill, room in TMPDIR is needed only for keys that do not come in order, for a log \
-that the options have applied, and for standard input.";
+import, with the line; or that could not be found out, and the error is about this machine. Without --drill, room in \
+TMPDIR is needed only for keys that do not come in order, for a log that the options have applied, and for standard \
+input.";
 
 /// Check that a backup could be imported, without importing it
 #[derive(Debug, Args)]
@@ -81,7 +82,8 @@ fn drilled(restored: &Restored, options: ImportOptions) -> Result<(String, Drill
         let began = Instant::now();
         let (planned, doubt) = read(input, &options);
         needed = match planned {
-            Ok(planned) => room(&planned, doubt),
+            // The export of the store works on a copy of its log.
+            Ok(planned) => room(&planned, doubt).saturating_add(planned.log_bytes),
             Err(error) if doubt.is_none() => return Err(error),
             // The import says what is wrong.
             Err(_) => 0,

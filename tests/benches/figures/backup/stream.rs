@@ -1,15 +1,12 @@
 //! The floor of an export over gRPC: as many lines, made before, from a bare tonic server to a client that hashes and writes them.
 
 use std::{
-    convert::Infallible,
     fs::File,
     future::{Ready, ready},
     io::{BufRead, BufReader, Write},
-    net::Ipv4Addr,
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
-    task::{Context as TaskContext, Poll},
 };
 
 use anyhow::{Context, Result};
@@ -18,15 +15,15 @@ use meta_proto::{
     pb::{self, meta_service_client::MetaServiceClient},
 };
 use sha2::{Digest, Sha256};
-use tokio::{net::TcpListener, runtime::Runtime};
+use tokio::runtime::Runtime;
 use tonic::{
     Request, Response, Status,
-    body::Body,
-    codegen::{BoxFuture, Service, http},
-    server::{Grpc, NamedService, ServerStreamingService},
-    transport::{Endpoint, Server, server::TcpIncoming},
+    server::{Grpc, ServerStreamingService},
+    transport::Endpoint,
 };
 use tonic_prost::ProstCodec;
+
+use crate::stand_in;
 
 /// Lines of a chunk, and windows and frames, as the programs have them.
 const CHUNK_LINES: usize = 1024;
@@ -74,13 +71,10 @@ pub fn send(file: &Path) -> Result<()> {
         }
     }
     chunks.push(lines);
-    let chunks: Arc<[Lines]> = chunks.into();
-    Runtime::new()?.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        println!("{}", listener.local_addr()?);
-        std::io::stdout().flush()?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        Ok(Server::builder().max_frame_size(FRAME).add_service(Prebuilt(chunks)).serve_with_incoming(incoming).await?)
+    let all = Prebuilt(chunks.into());
+    stand_in::serve(Some(FRAME), move |request| {
+        let all = all.clone();
+        Box::pin(async move { Ok(Grpc::new(ProstCodec::default()).server_streaming(all, request).await) })
     })
 }
 
@@ -103,28 +97,9 @@ pub fn receive(address: &str, file: &Path) -> Result<()> {
     })
 }
 
-/// Stands in for `meta.MetaService`; only its export.
+/// The answer to `Export`.
 #[derive(Clone)]
 struct Prebuilt(Arc<[Lines]>);
-
-impl NamedService for Prebuilt {
-    const NAME: &'static str = "meta.MetaService";
-}
-
-impl Service<http::Request<Body>> for Prebuilt {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let all = self.clone();
-        Box::pin(async move { Ok(Grpc::new(ProstCodec::default()).server_streaming(all, request).await) })
-    }
-}
 
 type Chunks = Box<dyn Iterator<Item = Result<pb::ExportedChunk, Status>> + Send>;
 

@@ -1,34 +1,26 @@
 //! The floor of a call: a bare tonic server that answers with as many bytes as the real one does, and does nothing for it.
 
 use std::{
-    convert::Infallible,
     env,
     future::{Ready, ready},
-    io::Write,
-    net::Ipv4Addr,
     process::Stdio,
-    task::{Context as TaskContext, Poll},
 };
 
 use anyhow::{Context, Result};
 use meta_proto::pb::{self, txn_op::Request as Op, txn_op_response::Response as OpResponse};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    net::TcpListener,
     process::{Child, Command},
-    runtime::Runtime,
 };
 use tokio_stream::Once;
 use tonic::{
     Request, Response, Status,
-    body::Body,
-    codegen::{BoxFuture, Service, http},
-    server::{Grpc, NamedService, ServerStreamingService, UnaryService},
-    transport::{Server, server::TcpIncoming},
+    server::{Grpc, ServerStreamingService, UnaryService},
 };
 use tonic_prost::ProstCodec;
 
 use super::{load::Peer, work::VALUE_BYTES};
+use crate::stand_in;
 
 /// As long as a real one.
 const TOKEN: [u8; 45] = [7; 45];
@@ -64,33 +56,7 @@ impl EchoProcess {
 
 /// Says where it listens, and serves until it is killed.
 pub fn serve() -> Result<()> {
-    Runtime::new()?.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        println!("{}", listener.local_addr()?);
-        std::io::stdout().flush()?;
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        Ok(Server::builder().add_service(Echo).serve_with_incoming(incoming).await?)
-    })
-}
-
-/// Stands in for `meta.MetaService`.
-#[derive(Clone, Copy)]
-struct Echo;
-
-impl NamedService for Echo {
-    const NAME: &'static str = "meta.MetaService";
-}
-
-impl Service<http::Request<Body>> for Echo {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    stand_in::serve(None, |request| {
         Box::pin(async move {
             Ok(match request.uri().path() {
                 "/meta.MetaService/KvApi" => Grpc::new(ProstCodec::default()).unary(Upsert, request).await,
@@ -99,7 +65,7 @@ impl Service<http::Request<Body>> for Echo {
                 other => Status::unimplemented(format!("an echo has no {other}")).into_http(),
             })
         })
-    }
+    })
 }
 
 struct Upsert;

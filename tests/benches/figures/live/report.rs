@@ -1,6 +1,9 @@
 //! The figures of some rounds as a Markdown table. Measures nothing.
 
-use std::fmt::{self, Display, Formatter};
+use std::{
+    fmt::{self, Display, Formatter},
+    time::Duration,
+};
 
 use integration_tests::measure::{median, sorted};
 
@@ -16,6 +19,13 @@ impl Report<'_> {
     fn median(&self, figure: impl Fn(&Round) -> f64) -> f64 {
         median(&sorted(self.rounds.iter().map(figure)))
     }
+
+    /// `figure`: what was measured, and what it is held against.
+    fn row(&self, f: &mut Formatter<'_>, name: &str, goal: &str, figure: impl Fn(&Round) -> [f64; 2]) -> fmt::Result {
+        let [measured, against] = [0, 1].map(|at| self.median(|round| figure(round)[at]));
+        let ratio = self.median(|round| figure(round)[0] / figure(round)[1]);
+        writeln!(f, "| {name} | {measured:.2} | {against:.2} | {ratio:.2} | {goal} |")
+    }
 }
 
 impl Display for Report<'_> {
@@ -24,37 +34,15 @@ impl Display for Report<'_> {
         writeln!(f, "{keys} keys in the store, 64 clients that write for {seconds} s, {} rounds\n", rounds.len())?;
         writeln!(f, "| figure | median | against | ratio | to reach |")?;
         writeln!(f, "|---|---|---|---|---|")?;
-        let p99 = |round: &Round| round.quiet.p99.as_secs_f64() * 1e3;
-        let p99_exporting = |round: &Round| round.exporting.p99.as_secs_f64() * 1e3;
-        writeln!(
-            f,
-            "| p99 of a write while exports stream | {:.2} ms | {:.2} ms without | {:.2} | 1.3 |",
-            self.median(p99_exporting),
-            self.median(p99),
-            self.median(|round| p99_exporting(round) / p99(round))
-        )?;
-        writeln!(
-            f,
-            "| writes a second meanwhile | {:.0} | {:.0} without | {:.2} | – |",
-            self.median(|round| round.exporting.rate),
-            self.median(|round| round.quiet.rate),
-            self.median(|round| round.exporting.rate / round.quiet.rate)
-        )?;
-        let floor = |round: &Round| round.iterate.seconds + round.ingest.seconds;
-        writeln!(
-            f,
-            "| compaction beside the writers | {:.2} s | {:.2} s: iterate, then ingest | {:.2} | 1.5 |",
-            self.median(|round| round.compaction.seconds),
-            self.median(floor),
-            self.median(|round| round.compaction.seconds / floor(round))
-        )?;
-        writeln!(
-            f,
-            "| writes a second meanwhile | {:.0} | {:.0} without | {:.2} | 0.7 |",
-            self.median(|round| round.compaction.rate),
-            self.median(|round| round.quiet.rate),
-            self.median(|round| round.compaction.rate / round.quiet.rate)
-        )?;
+        let ms = |p99: Duration| p99.as_secs_f64() * 1e3;
+        self.row(f, "p99 of a write while exports stream, ms", "1.3", |round| {
+            [ms(round.exporting.p99), ms(round.quiet.p99)]
+        })?;
+        self.row(f, "writes a second meanwhile", "–", |round| [round.exporting.rate, round.quiet.rate])?;
+        self.row(f, "compaction beside the writers, and iterate, then ingest, s", "1.5", |round| {
+            [round.compaction.seconds, round.iterate.seconds + round.ingest.seconds]
+        })?;
+        self.row(f, "writes a second meanwhile", "0.7", |round| [round.compaction.rate, round.quiet.rate])?;
         writeln!(
             f,
             "| killed after {keys} more keys, start to first read | {:.2} s | – | – | 1 s |",
