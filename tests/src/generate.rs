@@ -1,4 +1,4 @@
-//! V004 exports of any size, of a node that led a cluster of one.
+//! V004 exports of any size, of a node that led a cluster of one, and numbers that look random and are the same at every run.
 
 use std::{
     fmt::Write as _,
@@ -15,6 +15,14 @@ pub fn key(n: u64) -> String {
 /// The value of key `n`: bytes of all sizes in their text form.
 pub fn value(n: u64, len: usize) -> Vec<u8> {
     (0..len as u64).map(|i| (n.wrapping_mul(31) + i * 7) as u8).collect()
+}
+
+/// SplitMix64: the number `n` of its sequence that starts at 0.
+pub fn mix(n: u64) -> u64 {
+    let mut z = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 /// The lines before the keys: node 1 in term 1, everything applied, one log entry a key.

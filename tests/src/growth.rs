@@ -44,8 +44,8 @@ impl Growth {
     }
 }
 
-/// Files that go meanwhile count nothing.
-fn disk_bytes(path: &Path) -> u64 {
+/// Of all files in a folder. Those that go meanwhile count nothing.
+pub fn disk_bytes(path: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let own = fs::symlink_metadata(path).map_or(0, |metadata| metadata.blocks() * 512);
     let below = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| disk_bytes(&entry.path()));

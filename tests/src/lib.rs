@@ -23,6 +23,7 @@ pub mod linearizable;
 pub mod load;
 pub mod loopback;
 pub mod measure;
+pub mod metronome;
 pub mod older;
 pub mod proxy;
 pub mod replay;

@@ -1,6 +1,6 @@
 //! What the benches ask of the machine, and medians of what they measured. Knows nothing of what is measured.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 /// What a program has used so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -16,16 +16,37 @@ pub struct Usage {
 pub fn usage(id: u32) -> Option<Usage> {
     let about = |what: &str| fs::read_to_string(format!("/proc/{id}/{what}")).ok();
     let (status, stat) = (about("status")?, about("stat")?);
-    let kib = |name: &str| -> Option<u64> {
-        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().strip_suffix(" kB")?.parse().ok()
-    };
+    let kib = |name: &str| -> Option<u64> { field(&status, name)?.strip_suffix(" kB")?.parse().ok() };
     // After the name, which may hold anything, the 12th and 13th fields are the ticks in the program and in the kernel.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut ticks = fields.split_whitespace().skip(11).map_while(|field| field.parse::<u64>().ok());
     let ticks = ticks.next()? + ticks.next()?;
     let cpu_seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
     Some(Usage { cpu_seconds, now_kib: kib("VmRSS:")?, peak_kib: kib("VmHWM:")? })
+}
+
+/// What a program holds at a moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Held {
+    /// Resident memory, and the part of it that is no file's.
+    pub resident_kib: u64,
+    pub anonymous_kib: u64,
+    pub descriptors: u64,
+    pub threads: u64,
+}
+
+/// What the process `id` holds; `None` once it has ended.
+pub fn held(id: u32) -> Option<Held> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let descriptors = fs::read_dir(format!("/proc/{id}/fd")).ok()?.count() as u64;
+    let number = |name: &str| field(&status, name)?.split(' ').next()?.parse().ok();
+    let (resident_kib, anonymous_kib) = (number("VmRSS:")?, number("RssAnon:")?);
+    Some(Held { resident_kib, anonymous_kib, descriptors, threads: number("Threads:")? })
+}
+
+/// Of the text of `/proc/ID/status`.
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }
 
 /// Programs that run or want to, on average of the last minute.
@@ -42,6 +63,11 @@ pub fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values
+}
+
+/// So many hundredths of all take no longer.
+pub fn percentile(sorted: &[Duration], hundredths: usize) -> Duration {
+    sorted.get(sorted.len() * hundredths / 100).copied().unwrap_or_default()
 }
 
 /// Of sorted values; the upper one of two in the middle.

@@ -1,8 +1,9 @@
 //! Long runs of what the tests do in short: every way to restore, where the tests take so many that any two choices meet; nodes
-//! and links that fail in random order; a fault at each I/O call in turn; every change of a sealed backup; writes without end.
+//! and links that fail in random order; a fault at each I/O call in turn; every change of a sealed backup; writes without end;
+//! a steady load for half an hour.
 //!
-//! `cargo bench -p integration-tests --bench faults -- matrix`, `faults`, `io`, `seal` or `growth`; without a command it does nothing. A
-//! broken promise ends it with a panic or a violation, and never with exit code 0.
+//! `cargo bench -p integration-tests --bench faults -- matrix`, `faults`, `io`, `seal`, `growth` or `soak`; without a command it
+//! does nothing. A broken promise ends it with a panic or a violation, and never with exit code 0.
 
 // What it prints is what it is for.
 #![allow(clippy::print_stdout)]
@@ -11,6 +12,7 @@ mod faults;
 mod growth;
 mod io;
 mod seal;
+mod soak;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -47,6 +49,8 @@ enum Command {
     Seal(seal::Seal),
     /// Write again and again, and watch disk and memory
     Growth(growth::Watch),
+    /// Put three nodes under a steady load for half an hour, with exports every minute, and see whether anything grows
+    Soak(soak::Soak),
 }
 
 fn main() -> Result<ExitCode> {
@@ -63,6 +67,7 @@ fn main() -> Result<ExitCode> {
         Command::Io(io) => runtime.block_on(io.run()),
         Command::Seal(seal) => runtime.block_on(seal.run()),
         Command::Growth(watch) => runtime.block_on(watch.run()),
+        Command::Soak(soak) => runtime.block_on(soak.run()),
     })
 }
 

@@ -1,0 +1,180 @@
+//! What the nodes held at each look, a line of it, and the judgement over all of it.
+
+use std::{fmt::Write as _, time::Duration};
+
+use integration_tests::{
+    cluster::Cluster,
+    growth::disk_bytes,
+    measure::{self, median, sorted},
+};
+
+use super::{MIB, load::Made};
+
+/// The first and the last minutes that are held against each other are no more than these.
+const WINDOW: Duration = Duration::from_secs(300);
+
+/// What is watched, of every node.
+const MEASURES: [Measure; 4] = [
+    // What a compaction, an export and the allocator keep for a while moves the median by some. A leak of 100 bytes a write is 6 MiB
+    // a minute.
+    Measure {
+        name: "resident memory, MiB",
+        of: |node| mib(node.resident),
+        by: Statistic::Median,
+        least: 16.0,
+        part: 0.125,
+    },
+    // Of the saw-tooth that log and bases make, looks may miss the very top.
+    Measure { name: "disk, MiB", of: |node| mib(node.disk), by: Statistic::Most, least: 8.0, part: 0.125 },
+    // Connections of who exports, and the log's files and tables of just then.
+    Measure { name: "descriptors", of: |node| node.descriptors as f64, by: Statistic::Median, least: 4.0, part: 0.0 },
+    // The runtime starts threads for what blocks, and ends them when they have been idle.
+    Measure { name: "threads", of: |node| node.threads as f64, by: Statistic::Median, least: 4.0, part: 0.0 },
+];
+
+/// Something that must not grow by more than `least`, or that part of what it was, whichever is more.
+struct Measure {
+    name: &'static str,
+    of: fn(&Node) -> f64,
+    by: Statistic,
+    least: f64,
+    part: f64,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy)]
+enum Statistic {
+    /// A leak raises every look, a moment in which the machine stands still a few of them.
+    Median,
+    /// Of what rises and falls slowly.
+    Most,
+}
+
+/// What one node holds, in bytes where it is not told.
+#[derive(Debug, Clone, Copy, Default)]
+struct Node {
+    id: u64,
+    resident: u64,
+    anonymous: u64,
+    disk: u64,
+    descriptors: u64,
+    threads: u64,
+}
+
+/// All nodes at one moment.
+pub struct Sample {
+    at: Duration,
+    nodes: Vec<Node>,
+}
+
+impl Sample {
+    /// # Panics
+    ///
+    /// When a node has ended.
+    pub async fn take(cluster: &Cluster, at: Duration) -> Sample {
+        let node = |id: u64| {
+            let held = measure::held(cluster.server(id).id()).unwrap_or_else(|| panic!("node {id} has ended"));
+            Node {
+                id,
+                resident: held.resident_kib * 1024,
+                anonymous: held.anonymous_kib * 1024,
+                disk: disk_bytes(cluster.member(id).raft_dir()),
+                descriptors: held.descriptors,
+                threads: held.threads,
+            }
+        };
+        Sample { at, nodes: cluster.ids().into_iter().map(node).collect() }
+    }
+}
+
+pub const HEAD: &str = "\
+| minute | writes/s | reads/s | failed | p50, ms | p99, ms | resident, MiB | anonymous, MiB | disk, MiB | descriptors | threads | exports, MB |
+|---|---|---|---|---|---|---|---|---|---|---|---|";
+
+#[derive(Default)]
+pub struct Curve {
+    samples: Vec<Sample>,
+    /// How many of them have been told.
+    told: usize,
+}
+
+impl Curve {
+    pub fn push(&mut self, sample: Sample) {
+        self.samples.push(sample);
+    }
+
+    /// Of the time since the last one: what was called, and the most that any node held.
+    pub fn line(&mut self, made: &Made, exports: &[u64]) -> String {
+        let before = self.told.checked_sub(1).map_or(Duration::ZERO, |last| self.samples[last].at);
+        let now = self.samples.last().map_or(Duration::ZERO, |sample| sample.at);
+        let seconds = (now - before).as_secs_f64();
+        let nodes = || self.samples[self.told..].iter().flat_map(|sample| &sample.nodes);
+        let most = |of: fn(&Node) -> u64| nodes().map(of).max().unwrap_or_default();
+        let least_disk = nodes().map(|node| node.disk).min().unwrap_or_default();
+        let mut line = format!(
+            "| {:.1} | {:.0} | {:.0} | {} | {:.2} | {:.2} |",
+            now.as_secs_f64() / 60.0,
+            made.writes() as f64 / seconds,
+            made.reads() as f64 / seconds,
+            made.failed(),
+            made.write_latency(50).as_secs_f64() * 1e3,
+            made.write_latency(99).as_secs_f64() * 1e3,
+        );
+        let sizes: Vec<String> = exports.iter().map(|bytes| format!("{:.1}", *bytes as f64 / 1e6)).collect();
+        write!(
+            line,
+            " {:.1} | {:.1} | {:.1}–{:.1} | {} | {} | {} |",
+            mib(most(|node| node.resident)),
+            mib(most(|node| node.anonymous)),
+            mib(least_disk),
+            mib(most(|node| node.disk)),
+            most(|node| node.descriptors),
+            most(|node| node.threads),
+            sizes.join(", "),
+        )
+        .expect("writing to a String does not fail");
+        self.told = self.samples.len();
+        line
+    }
+
+    /// Holds the last minutes against those after the warm-up, node by node.
+    pub fn judge(&self, warm_up: Duration, length: Duration) -> Result<(), String> {
+        let window = WINDOW.min((length - warm_up) / 2);
+        let windows = [(warm_up, warm_up + window), (length - window, Duration::MAX)];
+        let minutes = |at: Duration| at.as_secs_f64() / 60.0;
+        let told = windows.map(|(from, _)| format!("minutes {:.1} to {:.1}", minutes(from), minutes(from + window)));
+        println!("\n| node | of | median, {} | {} | most, {} | {} | may grow by |", told[0], told[1], told[0], told[1]);
+        println!("|---|---|---|---|---|---|---|");
+        let mut grown = Vec::new();
+        for at in 0..self.samples.first().map_or(0, |sample| sample.nodes.len()) {
+            for Measure { name, of, by, least, part } in &MEASURES {
+                let looks = windows.map(|(from, to)| {
+                    let samples = self.samples.iter().filter(|sample| sample.at >= from && sample.at < to);
+                    sorted(samples.map(|sample| of(&sample.nodes[at])))
+                });
+                if looks.iter().any(Vec::is_empty) {
+                    return Err(format!("nobody looked at the nodes in {} or {}", told[0], told[1]));
+                }
+                let medians = [0, 1].map(|window: usize| median(&looks[window]));
+                let most = [0, 1].map(|window: usize| looks[window].last().copied().unwrap_or(f64::NAN));
+                let ([before, after], statistic) = match by {
+                    Statistic::Median => (medians, "median"),
+                    Statistic::Most => (most, "most"),
+                };
+                let (id, tolerance) = (self.samples[0].nodes[at].id, least.max(before * part));
+                print!("| {id} | {name} | {:.1} | {:.1} | {:.1} | {:.1} |", medians[0], medians[1], most[0], most[1]);
+                println!(" {tolerance:.1}, the {statistic} |");
+                if after > before + tolerance {
+                    grown.push(format!(
+                        "node {id}: {name}, the {statistic} of each window: {before:.1}, then {after:.1}"
+                    ));
+                }
+            }
+        }
+        if grown.is_empty() { Ok(()) } else { Err(format!("grown: {}", grown.join("; "))) }
+    }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / MIB as f64
+}
