@@ -8,6 +8,7 @@
 mod all;
 mod backup;
 mod cluster;
+mod compression;
 mod live;
 mod stand_in;
 
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 use self::{
     backup::{BackupArgs, floor::Floor},
     cluster::ClusterArgs,
+    compression::CompressionArgs,
     live::LiveArgs,
 };
 
@@ -36,6 +38,8 @@ enum Command {
     All,
     /// Import, export, verify, inspect and start, of a generated backup
     Backup(BackupArgs),
+    /// What compressing a backup costs in time, and what it saves on a link
+    Compression(CompressionArgs),
     /// Writes, reads and bulk load over gRPC, of a node or of several
     Cluster(ClusterArgs),
     /// A server with many keys that exports and compacts while clients write, and that is killed and started again
@@ -52,6 +56,7 @@ fn main() -> Result<()> {
     match Args::parse().command {
         Some(Command::All) => all::run(),
         Some(Command::Backup(args)) => backup::run(&args),
+        Some(Command::Compression(args)) => compression::run(&args),
         Some(Command::Cluster(args)) => cluster::run(&args),
         Some(Command::Live(args)) => live::run(&args),
         Some(Command::Floor(floor)) => floor.run(),

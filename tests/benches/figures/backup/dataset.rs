@@ -14,8 +14,8 @@ use backup_plugin::{
     record::{KvMeta, Record, SeqV, StateRecord},
     seal::{self, Sealer},
 };
-use integration_tests::generate;
 pub use integration_tests::generate::key;
+use integration_tests::generate::{self, mix};
 
 /// Bytes of a value.
 const VALUE_BYTES: usize = 128;
@@ -28,8 +28,23 @@ pub fn value(i: u64) -> Vec<u8> {
     (i * words..(i + 1) * words).flat_map(|word| mix(word).to_le_bytes()).collect()
 }
 
-/// Writes the sealed export of a node that took `keys` single writes and purged them from its log. Returns its length in bytes.
-pub fn write(path: &Path, keys: u64) -> Result<u64> {
+/// A value as programs have them: the JSON of a few fields, of which some repeat from key to key.
+pub fn json_value(i: u64) -> Vec<u8> {
+    let drawn = mix(i);
+    let part = |shift: u32, many: u64| (drawn >> shift) % many;
+    let engine = ["FUSE", "MEMORY", "VIEW", "STREAM"][part(0, 4) as usize];
+    let (database, rows) = (part(8, 200), part(20, 1_000_000));
+    format!(
+        r#"{{"id":{i},"db":"sales_{database:03}","engine":"{engine}","owner":"role_{:02}","rows":{rows},"updated_ms":{}}}"#,
+        part(2, 40),
+        WRITTEN_AT_MS + i
+    )
+    .into_bytes()
+}
+
+/// Writes the sealed export of a node that took `keys` single writes, with these values, and purged them from its log. Returns its
+/// length in bytes.
+pub fn write(path: &Path, keys: u64, value: fn(u64) -> Vec<u8>) -> Result<u64> {
     let written = || -> Result<u64> {
         let mut file = BufWriter::with_capacity(1024 * 1024, File::create_new(path)?);
         let head = generate::head(keys);
@@ -47,7 +62,7 @@ pub fn write(path: &Path, keys: u64) -> Result<u64> {
         let mut line = Vec::new();
         for i in 0..keys {
             line.clear();
-            codec::encode(&kv(i), &mut line);
+            codec::encode(&kv(i, value(i)), &mut line);
             line.push(b'\n');
             write(&line)?;
         }
@@ -59,15 +74,7 @@ pub fn write(path: &Path, keys: u64) -> Result<u64> {
     written().with_context(|| format!("cannot write the backup of {keys} keys to {}", path.display()))
 }
 
-fn kv(i: u64) -> Record {
+fn kv(i: u64, data: Vec<u8>) -> Record {
     let meta = KvMeta { expire_at: None, proposed_at_ms: Some(WRITTEN_AT_MS + i) };
-    Record::State(StateRecord::Kv { key: key(i), value: SeqV { seq: i + 1, meta: Some(meta), data: value(i) } })
-}
-
-/// SplitMix64: the number `n` of its sequence that starts at 0.
-fn mix(n: u64) -> u64 {
-    let mut z = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+    Record::State(StateRecord::Kv { key: key(i), value: SeqV { seq: i + 1, meta: Some(meta), data } })
 }

@@ -4,7 +4,7 @@ pub mod dataset;
 pub mod floor;
 pub mod process;
 mod report;
-mod round;
+pub mod round;
 pub mod server;
 mod stream;
 
@@ -27,7 +27,7 @@ pub struct BackupArgs {
     /// How often each job is run; the table shows medians
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub runs: u64,
-    /// Where the files go, about 2.5 kB for each key; the system's temporary folder by default
+    /// Where the files go, about 2 kB for each key; the system's temporary folder by default
     #[arg(long)]
     pub dir: Option<PathBuf>,
 }
@@ -38,7 +38,7 @@ pub fn run(args: &BackupArgs) -> Result<()> {
     let _ = (binaries::server(), binaries::tool());
     let dir = tempfile::tempdir_in(args.dir.clone().unwrap_or_else(env::temp_dir))?;
     let path = dir.path().join("backup.ndjson");
-    let bytes = dataset::write(&path, keys)?;
+    let bytes = dataset::write(&path, keys, dataset::value)?;
     let backup = Backup { path, keys, bytes };
     let load_before = measure::load();
     let rounds: Vec<Round> = (0..args.runs).map(|_| round::run(&backup, dir.path())).collect::<Result<_>>()?;

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use integration_tests::{binaries, measure::Usage, server::free_port};
 
 use super::{
+    dataset,
     floor::Floor,
     process::{self, Taken},
     server::MeasuredServer,
@@ -71,9 +72,11 @@ pub fn run(backup: &Backup, dir: &Path) -> Result<Round> {
     let export = process::measure(&mut tool("export", &same, &at("export")))?;
     check_export(&at("export"), backup)?;
     fs::remove_file(at("export"))?;
+    fs::remove_dir_all(&same)?;
     let iterate = floor(&Floor::Iterate { table: at("table"), keys: backup.keys })?;
+    fs::remove_dir_all(at("table"))?;
 
-    let (server, start) = MeasuredServer::start(&cluster, raft_port)?;
+    let (server, start) = MeasuredServer::start(&cluster, raft_port, &dataset::value(0))?;
     let before = server.usage()?;
     let stream = process::measure(
         Command::new(binaries::tool())
@@ -84,6 +87,7 @@ pub fn run(backup: &Backup, dir: &Path) -> Result<Round> {
     let after = server.usage()?;
     server.stop();
     check_export(&at("stream"), backup)?;
+    fs::remove_file(at("stream"))?;
     let sender = Sender::start(&mut Floor::Send { file: backup.path.clone() }.command(&this))?;
     let receive = floor(&Floor::Receive { address: sender.address().to_owned(), file: at("received") })?;
 
@@ -105,7 +109,8 @@ pub fn run(backup: &Backup, dir: &Path) -> Result<Round> {
     })
 }
 
-fn tool(command: &str, raft_dir: &Path, file: &Path) -> Command {
+/// `databend-metactl`, of a folder and a file.
+pub fn tool(command: &str, raft_dir: &Path, file: &Path) -> Command {
     let mut tool = Command::new(binaries::tool());
     tool.arg(command).arg("--raft-dir").arg(raft_dir).arg("--db").arg(file);
     tool

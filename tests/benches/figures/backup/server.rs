@@ -26,15 +26,15 @@ pub struct MeasuredServer {
 }
 
 impl MeasuredServer {
-    /// Starts a server on `raft_dir`, and returns it with what it took until it gave back the first key. Disks are quiet when it
-    /// starts.
-    pub fn start(raft_dir: &Path, raft_port: u16) -> Result<(MeasuredServer, Taken)> {
+    /// Starts a server on `raft_dir`, and returns it with what it took until it gave back the first key, with this value. Disks are
+    /// quiet when it starts.
+    pub fn start(raft_dir: &Path, raft_port: u16, first: &[u8]) -> Result<(MeasuredServer, Taken)> {
         let runtime = Runtime::new()?;
         rustix::fs::sync();
         let began = Instant::now();
         let server = runtime.block_on(async {
             let server = Server::start(Settings { raft_port, ..Settings::of(raft_dir) }).await;
-            first_read(&server, began, &dataset::key(0), &dataset::value(0)).await.map(|()| server)
+            first_read(&server, began, &dataset::key(0), first).await.map(|()| server)
         })?;
         let server = MeasuredServer { server, runtime };
         let taken = Taken { seconds: began.elapsed().as_secs_f64(), usage: server.usage()? };

@@ -1,4 +1,5 @@
-//! The floor of an export over gRPC: as many lines, made before, from a bare tonic server to a client that hashes and writes them.
+//! The floor of an export over gRPC: as many bytes of lines, made before, from a bare tonic server to a client that hashes and writes
+//! them.
 
 use std::{
     fs::File,
@@ -30,6 +31,9 @@ const CHUNK_LINES: usize = 1024;
 const WINDOW: u32 = 8 << 20;
 const FRAME: u32 = 1 << 20;
 
+/// Bytes that the server keeps: of a longer file the first lines, which it sends again until it has sent as many bytes as there are.
+const KEPT: u64 = 1 << 30;
+
 /// A server process, killed on drop.
 pub struct Sender {
     child: Child,
@@ -60,18 +64,25 @@ impl Drop for Sender {
     }
 }
 
-/// Says where it listens once everything is in memory, and serves until it is killed.
+/// Says where it listens once the lines are in memory, and serves until it is killed.
 pub fn send(file: &Path) -> Result<()> {
-    let mut chunks = Vec::new();
-    let mut lines = Lines::default();
-    for line in BufReader::new(File::open(file)?).split(b'\n') {
-        lines.push(&line?);
+    let file = File::open(file)?;
+    let length = file.metadata()?.len();
+    let (mut chunks, mut lines, mut kept) = (Vec::new(), Lines::default(), 0);
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line?;
+        lines.push(&line);
+        kept += line.len() as u64 + 1;
+        if kept >= KEPT {
+            break;
+        }
         if lines.len() == CHUNK_LINES {
             chunks.push(std::mem::take(&mut lines));
         }
     }
     chunks.push(lines);
-    let all = Prebuilt(chunks.into());
+    let count = (length as f64 / kept as f64 * chunks.len() as f64).round() as usize;
+    let all = Prebuilt { chunks: chunks.into(), count };
     stand_in::serve(Some(FRAME), move |request| {
         let all = all.clone();
         Box::pin(async move { Ok(Grpc::new(ProstCodec::default()).server_streaming(all, request).await) })
@@ -99,7 +110,11 @@ pub fn receive(address: &str, file: &Path) -> Result<()> {
 
 /// The answer to `Export`.
 #[derive(Clone)]
-struct Prebuilt(Arc<[Lines]>);
+struct Prebuilt {
+    chunks: Arc<[Lines]>,
+    /// How many are sent.
+    count: usize,
+}
 
 type Chunks = Box<dyn Iterator<Item = Result<pb::ExportedChunk, Status>> + Send>;
 
@@ -109,8 +124,9 @@ impl ServerStreamingService<pb::Empty> for Prebuilt {
     type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, _: Request<pb::Empty>) -> Self::Future {
-        let all = self.0.clone();
-        let chunks: Chunks = Box::new((0..all.len()).map(move |at| Ok(pb::ExportedChunk::new(all[at].clone(), None))));
+        let Prebuilt { chunks, count } = self.clone();
+        let chunk = move |at: usize| Ok(pb::ExportedChunk::new(chunks[at % chunks.len()].clone(), None));
+        let chunks: Chunks = Box::new((0..count).map(chunk));
         ready(Ok(Response::new(tokio_stream::iter(chunks))))
     }
 }

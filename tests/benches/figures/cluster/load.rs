@@ -1,13 +1,15 @@
-//! Clients that call as fast as they are answered, for some seconds, and what came of it. Knows nothing of what they ask.
+//! Clients that call as fast as they are answered, or at a fixed rate, for some seconds, and what came of it. Knows nothing of
+//! what they ask.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
-use integration_tests::{client::Client, measure};
-use tokio::{task::JoinSet, time::sleep_until};
+use anyhow::{Context, Result, ensure};
+use integration_tests::{client::Client, measure, metronome::beat};
+use tokio::{sync::mpsc, task::JoinSet, time::sleep_until};
+use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 
 use super::{
     job::Job,
@@ -43,9 +45,9 @@ impl Sample {
     /// Of calls that took so long each, in `seconds` altogether.
     pub fn of(mut latencies: Vec<Duration>, keys_per_call: u64, seconds: f64) -> Sample {
         latencies.sort_unstable();
-        let at = |part: usize| latencies.get(latencies.len() * part / 100).copied().unwrap_or_default();
+        let [p50, p99] = [50, 99].map(|hundredths| measure::percentile(&latencies, hundredths));
         let rate = latencies.len() as f64 * keys_per_call as f64 / seconds;
-        Sample { rate, p50: at(50), p99: at(99), ..Sample::default() }
+        Sample { rate, p50, p99, ..Sample::default() }
     }
 }
 
@@ -61,12 +63,17 @@ impl Peer {
         self.processes.iter().filter_map(|id| measure::usage(*id)).map(|usage| usage.cpu_seconds).sum()
     }
 
-    /// Measures `job` for so long.
-    pub async fn measure(&self, job: &Job, keys: &Arc<Keys>, length: Duration) -> Result<Sample> {
+    async fn connections(&self, job: &Job) -> Result<Vec<Client>> {
         let mut connections = Vec::new();
         for _ in 0..job.connections() {
             connections.push(self.connect().await?);
         }
+        Ok(connections)
+    }
+
+    /// Measures `job` for so long.
+    pub async fn measure(&self, job: &Job, keys: &Arc<Keys>, length: Duration) -> Result<Sample> {
+        let connections = self.connections(job).await?;
         let begin = Instant::now() + WARM_UP;
         let end = begin + length;
         let mut clients = JoinSet::new();
@@ -88,6 +95,34 @@ impl Peer {
         sample.server_cpu_us = (after.0 - before.0) * 1e6 / calls;
         sample.client_cpu_us = (after.1 - before.1) * 1e6 / calls;
         Ok(sample)
+    }
+
+    /// The same with so many calls a second, whoever waits: latencies count from the moment a call was due.
+    pub async fn measure_at(
+        &self,
+        calls_per_second: u64,
+        job: &Job,
+        keys: &Arc<Keys>,
+        length: Duration,
+    ) -> Result<Sample> {
+        let (connections, work, keys) = (self.connections(job).await?, job.work, keys.clone());
+        let began = Instant::now();
+        let begin = began + WARM_UP;
+        let (tell, answers) = mpsc::unbounded_channel();
+        let begun = beat(calls_per_second, began, begin + length, move |n, due| {
+            let mut client = connections[n as usize % connections.len()].clone();
+            let (keys, tell) = (keys.clone(), tell.clone());
+            async move {
+                let answer = work.call(&mut client, &keys).await.map(|()| (due, due.elapsed()));
+                // Nobody listens any more where another call has failed.
+                let _ = tell.send(answer);
+            }
+        });
+        let begun = begun.await?;
+        let answers: Vec<_> = UnboundedReceiverStream::new(answers).collect::<Result<_>>().await?;
+        ensure!(answers.len() as u64 == begun, "{} of {begun} calls were answered", answers.len());
+        let measured = answers.into_iter().filter(|(due, _)| *due >= begin).map(|(_, latency)| latency).collect();
+        Ok(Sample::of(measured, job.work.keys(), length.as_secs_f64()))
     }
 }
 

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use anyhow::{Context, Result, ensure};
-use integration_tests::{client::Client, generate::key};
+use integration_tests::{
+    client::Client,
+    generate::{key, mix},
+};
 use meta_proto::pb::{self, txn_op::Request as Op};
 
 /// Bytes of a value.
@@ -125,12 +128,4 @@ async fn load(client: &mut Client, first: u64) -> Result<()> {
     let reply = reply.with_context(|| format!("cannot write the keys from {} on", bulk_key(first)))?;
     ensure!(reply.responses.len() as u64 == BULK, "{BULK} puts were answered with {}", reply.responses.len());
     Ok(())
-}
-
-/// SplitMix64: the number `n` of its sequence that starts at 0.
-fn mix(n: u64) -> u64 {
-    let mut z = (n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }

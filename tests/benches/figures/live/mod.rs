@@ -53,11 +53,17 @@ pub struct LiveArgs {
     pub dir: Option<PathBuf>,
 }
 
+/// Of the rate of clients that do nothing else: both processors have time left beside it.
+const MODERATE: f64 = 0.25;
+
 /// What was measured in one round.
 struct Round {
     /// Writes with nothing beside them, and with one export after the other.
     quiet: Sample,
     exporting: Sample,
+    /// The same with as many writes a second as a quarter of the first, on which nobody waits for another.
+    moderate: Sample,
+    moderate_exporting: Sample,
     /// Exports that ended meanwhile.
     exports: u64,
     compaction: Compaction,
@@ -81,7 +87,7 @@ pub fn run(args: &LiveArgs) -> Result<()> {
     let _ = (binaries::server(), binaries::tool());
     let dir = tempfile::tempdir_in(args.dir.clone().unwrap_or_else(env::temp_dir))?;
     let backup = dir.path().join("backup.ndjson");
-    dataset::write(&backup, args.keys)?;
+    dataset::write(&backup, args.keys, dataset::value)?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let load_before = measure::load();
     let mut rounds = Vec::new();
@@ -107,9 +113,12 @@ async fn round(arguments: &LiveArgs, backup: &Path, dir: &Path) -> Result<Round>
     let (keys, length) = (Arc::<Keys>::default(), Duration::from_secs(arguments.seconds));
 
     let quiet = peer.measure(job(Work::Upsert)?, &keys, length).await?;
+    let rate = ((quiet.rate * MODERATE) as u64).max(1);
+    let moderate = peer.measure_at(rate, job(Work::Upsert)?, &keys, length).await?;
     let done = Arc::<AtomicBool>::default();
     let exports = tokio::spawn(export_until(done.clone(), peer.address.clone(), dir.path().join("export")));
     let exporting = peer.measure(job(Work::Upsert)?, &keys, length).await?;
+    let moderate_exporting = peer.measure_at(rate, job(Work::Upsert)?, &keys, length).await?;
     done.store(true, Ordering::Relaxed);
     let exports = exports.await?;
 
@@ -131,7 +140,18 @@ async fn round(arguments: &LiveArgs, backup: &Path, dir: &Path) -> Result<Round>
     let seconds = began.elapsed().as_secs_f64();
     let start = Taken { seconds, usage: measure::usage(server.id()).context("the server has ended")? };
     server.kill().await;
-    Ok(Round { quiet, exporting, exports, compaction, iterate, ingest, load_seconds, start })
+    Ok(Round {
+        quiet,
+        exporting,
+        moderate,
+        moderate_exporting,
+        exports,
+        compaction,
+        iterate,
+        ingest,
+        load_seconds,
+        start,
+    })
 }
 
 fn job(work: Work) -> Result<&'static Job> {

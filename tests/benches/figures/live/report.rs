@@ -39,6 +39,12 @@ impl Display for Report<'_> {
             [ms(round.exporting.p99), ms(round.quiet.p99)]
         })?;
         self.row(f, "writes a second meanwhile", "–", |round| [round.exporting.rate, round.quiet.rate])?;
+        let rate = self.median(|round| round.moderate.rate);
+        let at_rate = |part: &str| {
+            format!("{part} at {rate:.0} writes a second, each from when it is due, while exports stream, ms")
+        };
+        self.row(f, &at_rate("p99"), "1.3", |round| [ms(round.moderate_exporting.p99), ms(round.moderate.p99)])?;
+        self.row(f, &at_rate("p50"), "–", |round| [ms(round.moderate_exporting.p50), ms(round.moderate.p50)])?;
         self.row(f, "compaction beside the writers, and iterate, then ingest, s", "1.5", |round| {
             [round.compaction.seconds, round.iterate.seconds + round.ingest.seconds]
         })?;
