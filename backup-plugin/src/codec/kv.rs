@@ -4,7 +4,7 @@
 //! The format is the same as ever. What is not recognised to the byte is declined and left to the reader of everything else, so
 //! no line is refused here, and none is read as anything but what that reader makes of it.
 
-use super::bytes::{read_array, write_array};
+use super::{bytes::write_array, scan::read_array};
 use crate::record::{KvMeta, SeqV, StateRecord};
 
 const KEY: &str = r#"["state_machine/0",{"GenericKV":{"key":"#;
@@ -70,8 +70,10 @@ pub(super) fn read(line: &str) -> Option<StateRecord> {
     let (key, rest) = (rest.get(..key_len)?, rest.get(key_len..)?.strip_prefix('"')?);
     let (seq, rest) = number(rest.strip_prefix(SEQ)?)?;
     let (meta, rest) = meta(rest.strip_prefix(META)?)?;
-    let data = rest.strip_prefix(DATA)?.strip_prefix('[')?.strip_suffix(END)?.strip_suffix(']')?;
-    let data = read_array(data.as_bytes())?;
+    let array = rest.strip_prefix(DATA)?.strip_prefix('[')?;
+    let numbers = array.strip_suffix(END)?.strip_suffix(']')?;
+    let start = line.len() - array.len();
+    let data = read_array(line.as_bytes(), start..start + numbers.len())?;
     Some(StateRecord::Kv { key: key.to_owned(), value: SeqV { seq, meta, data } })
 }
 

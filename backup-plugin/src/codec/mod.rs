@@ -7,6 +7,7 @@ mod bytes;
 mod decode;
 mod encode;
 mod kv;
+mod scan;
 mod tree;
 mod version;
 

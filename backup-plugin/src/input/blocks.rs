@@ -1,15 +1,65 @@
 //! An input as blocks of whole lines, about a mebibyte each: counted and hashed in large pieces, and never copied line by line.
 //! Knows nothing of what a line says.
 
-use std::io::{self, Read};
+use std::{
+    io::{self, Read},
+    ops::Deref,
+};
 
 use memchr::memrchr;
 use sha2::{Digest, Sha256};
 
 /// The bytes of a block, about.
-const BLOCK: usize = 1024 * 1024;
+pub(super) const BLOCK: usize = 1024 * 1024;
 /// Bytes that are asked for at once.
 const PIECE: usize = 64 * 1024;
+
+/// Text in a buffer that is written over, and never cleared: what a read fills need not be set to anything before.
+#[derive(Debug, Default)]
+pub(super) struct Block {
+    buffer: Vec<u8>,
+    len: usize,
+}
+
+impl Block {
+    fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
+    pub(super) fn without_first(mut self, bytes: usize) -> Self {
+        self.buffer.copy_within(bytes..self.len, 0);
+        self.len -= bytes;
+        self
+    }
+
+    fn push(&mut self, text: &[u8]) {
+        self.spare(text.len())[..text.len()].copy_from_slice(text);
+        self.len += text.len();
+    }
+
+    /// Room for at least `len` bytes after the text.
+    fn spare(&mut self, len: usize) -> &mut [u8] {
+        if self.buffer.len() - self.len < len {
+            // Twice as much, but for no more than another block: a long line does not make it double.
+            let room = self.len + self.buffer.len().clamp(len, BLOCK.max(len));
+            self.buffer.reserve_exact(room - self.buffer.len());
+            self.buffer.resize(room, 0);
+        }
+        &mut self.buffer[self.len..]
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[..self.len]
+    }
+}
 
 /// What a block holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +104,7 @@ impl<R: Read> Blocks<R> {
     }
 
     /// Replaces what is in `block` by the next lines.
-    pub(super) fn fill(&mut self, block: &mut Vec<u8>) -> io::Result<Filled> {
+    pub(super) fn fill(&mut self, block: &mut Block) -> io::Result<Filled> {
         block.clear();
         if let Some(error) = self.failed.take() {
             self.ended = true;
@@ -63,19 +113,20 @@ impl<R: Read> Blocks<R> {
         if self.ended {
             return Ok(Filled::End);
         }
-        block.append(&mut self.rest);
+        block.push(&self.rest);
+        self.rest.clear();
         let filled = self.read_lines(block)?;
         self.bytes += block.len() as u64;
         if filled == Filled::LastLine {
             self.before_last = Some(self.hasher.clone());
         }
-        self.hasher.update(&block);
+        self.hasher.update(&**block);
         Ok(filled)
     }
 
     /// Adds what is read to the part of a line in `block`, until that holds the end of a line before its last byte. A pipe that
     /// gives less for now is not waited for.
-    fn read_lines(&mut self, block: &mut Vec<u8>) -> io::Result<Filled> {
+    fn read_lines(&mut self, block: &mut Block) -> io::Result<Filled> {
         let mut searched = 0;
         loop {
             match self.read_piece(block) {
@@ -108,21 +159,16 @@ impl<R: Read> Blocks<R> {
     }
 
     /// Reads once, and gives how many bytes that were.
-    fn read_piece(&mut self, block: &mut Vec<u8>) -> io::Result<usize> {
-        let start = block.len();
-        if block.capacity() - start < PIECE {
-            // Room for a block and no more, so that a long line does not make the buffer double.
-            block.reserve_exact(BLOCK);
-        }
-        block.resize(start + PIECE, 0);
-        let read = loop {
-            match self.input.read(&mut block[start..]) {
+    fn read_piece(&mut self, block: &mut Block) -> io::Result<usize> {
+        loop {
+            match self.input.read(&mut block.spare(PIECE)[..PIECE]) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read,
+                read => {
+                    block.len += *read.as_ref().unwrap_or(&0);
+                    return read;
+                }
             }
-        };
-        block.truncate(start + *read.as_ref().unwrap_or(&0));
-        read
+        }
     }
 
     pub(super) fn input(&self) -> &R {
@@ -157,10 +203,10 @@ mod tests {
         let mut blocks = Blocks::new(input, max_line);
         let mut found = Vec::new();
         loop {
-            let mut block = Vec::new();
+            let mut block = Block::default();
             match blocks.fill(&mut block) {
                 Ok(Filled::End) => return (found, None),
-                Ok(filled) => found.push((filled, block)),
+                Ok(filled) => found.push((filled, block.to_vec())),
                 Err(error) => return (found, Some(error)),
             }
         }
@@ -209,10 +255,10 @@ mod tests {
             }
         }
         let mut blocks = Blocks::new(Pipe(vec![b"a\nb\nc", b"c\nd\n", b""]), 100);
-        let mut block = Vec::new();
+        let mut block = Block::default();
         for expected in [&b"a\nb\n"[..], b"cc\n", b"d\n", b""] {
             blocks.fill(&mut block).unwrap();
-            assert_eq!(block, expected);
+            assert_eq!(*block, *expected);
         }
     }
 
@@ -220,16 +266,20 @@ mod tests {
     fn a_line_without_end_takes_no_more_memory_than_the_longest_line() {
         const MAX_LINE: usize = 8 * BLOCK;
         let mut blocks = Blocks::new(io::repeat(b'x'), MAX_LINE);
-        let mut block = Vec::new();
+        let mut block = Block::default();
         assert_eq!(blocks.fill(&mut block).unwrap(), Filled::Lines);
-        assert!(block.len() > MAX_LINE && block.capacity() <= MAX_LINE + 2 * BLOCK, "{}", block.capacity());
+        assert!(
+            block.len() > MAX_LINE && block.buffer.capacity() <= MAX_LINE + 2 * BLOCK,
+            "{}",
+            block.buffer.capacity()
+        );
         assert_eq!(blocks.fill(&mut block).unwrap(), Filled::End);
     }
 
     #[test]
     fn every_byte_is_counted_and_hashed() {
         let mut blocks = Blocks::new(&b"abc\nd\xc3\xa9"[..], 100);
-        while blocks.fill(&mut Vec::new()).unwrap() != Filled::End {}
+        while blocks.fill(&mut Block::default()).unwrap() != Filled::End {}
         assert_eq!(blocks.bytes(), 7);
         assert_eq!(hex(&blocks.sha256()), "6ec95eed3e77147475b7cb16f201a86647b6b5e3e1185171aaaa336fe4a5adda");
     }

@@ -15,12 +15,13 @@ mod tests;
 
 use std::{
     io::{self, Read},
+    mem,
     ops::Range,
 };
 
 use memchr::memchr;
 
-use blocks::{Blocks, Filled};
+use blocks::{Block, Blocks, Filled};
 use compression::Plain;
 use parallel::{Last, decode_blocks};
 
@@ -53,7 +54,7 @@ pub struct Reader<'a> {
     head: Head,
     blocks: Blocks<Plain<'a>>,
     /// Whole lines, and how far they are handed on.
-    block: Vec<u8>,
+    block: Block,
     at: usize,
     lines: u64,
     seal: Option<Seal>,
@@ -69,7 +70,8 @@ impl<'a> Reader<'a> {
         let plain = Plain::open(input).map_err(|source| InputError::Read { name: name.to_owned(), line: 0, source })?;
         let blocks = Blocks::new(plain, MAX_LINE_BYTES);
         let head = Head::default();
-        let mut reader = Reader { name: name.to_owned(), head, blocks, block: Vec::new(), at: 0, lines: 0, seal: None };
+        let mut reader =
+            Reader { name: name.to_owned(), head, blocks, block: Block::default(), at: 0, lines: 0, seal: None };
         reader.head = reader.first_line()?;
         Ok(reader)
     }
@@ -107,7 +109,7 @@ impl<'a> Reader<'a> {
         &mut self,
         mut take: impl FnMut(DecodedLine) -> Result<(), E>,
     ) -> Result<(), E> {
-        let (version, first) = (self.head.version, self.block.split_off(self.at));
+        let (version, first) = (self.head.version, mem::take(&mut self.block).without_first(self.at));
         let lines = &mut self.lines;
         let last = decode_blocks(
             &mut self.blocks,
@@ -300,7 +302,13 @@ fn decode_block(version: Version, block: &[u8]) -> (Vec<(usize, Decoded)>, Optio
             .map_err(BadLine::NoText)
             .and_then(|line| decode(version, line).map_err(BadLine::Undecodable));
         match decoded {
-            Ok(record) => records.push((at - start, record)),
+            Ok(record) => {
+                if records.is_empty() {
+                    // Most often all lines are about as long.
+                    records.reserve(block.len().min(blocks::BLOCK) / (at - start));
+                }
+                records.push((at - start, record));
+            }
             Err(bad) => return (records, Some(bad)),
         }
     }

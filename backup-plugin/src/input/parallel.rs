@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    blocks::{Blocks, Filled},
+    blocks::{Block, Blocks, Filled},
     compression::Plain,
 };
 
@@ -29,14 +29,14 @@ pub(super) struct Part<T> {
 /// The block after the last that holds whole lines of which others follow, and what it is: the last line, the end, or why there
 /// is none.
 pub(super) struct Last {
-    pub(super) block: Vec<u8>,
+    pub(super) block: Block,
     pub(super) filled: io::Result<Filled>,
 }
 
 /// Decodes `first`, then every block of lines, and has each part taken in order. The first error of `take` ends it.
 pub(super) fn decode_blocks<T: Send, E>(
     blocks: &mut Blocks<Plain<'_>>,
-    first: Vec<u8>,
+    first: Block,
     decode: impl Fn(&[u8]) -> T + Sync,
     mut take: impl FnMut(Part<T>) -> Result<(), E>,
 ) -> Result<Last, E> {
@@ -65,7 +65,7 @@ pub(super) fn decode_blocks<T: Send, E>(
 
 /// A block, and where what is made of it goes.
 struct Job<T> {
-    block: Vec<u8>,
+    block: Block,
     read_bytes: u64,
     done: Sender<Part<T>>,
 }
@@ -74,18 +74,18 @@ struct Job<T> {
 struct Reading<'a, 'input, T> {
     blocks: &'a mut Blocks<Plain<'input>>,
     room: &'a Room,
-    spare: &'a Mutex<Vec<Vec<u8>>>,
+    spare: &'a Mutex<Vec<Block>>,
     jobs: Sender<Job<T>>,
     order: Sender<Receiver<Part<T>>>,
 }
 
 impl<T> Reading<'_, '_, T> {
-    fn read(self, first: Vec<u8>) -> Last {
+    fn read(self, first: Block) -> Last {
         let mut block = first;
         loop {
             if !self.hand_on(block) {
                 // Nobody takes it: nor is what this says asked for.
-                return Last { block: Vec::new(), filled: Ok(Filled::End) };
+                return Last { block: Block::default(), filled: Ok(Filled::End) };
             }
             block = lock(self.spare).pop().unwrap_or_default();
             match self.blocks.fill(&mut block) {
@@ -96,7 +96,7 @@ impl<T> Reading<'_, '_, T> {
     }
 
     /// Waits for room; `false` where nobody takes what is made.
-    fn hand_on(&self, block: Vec<u8>) -> bool {
+    fn hand_on(&self, block: Block) -> bool {
         let (done, part) = mpsc::channel();
         self.room.take(block.len())
             && self.order.send(part).is_ok()
@@ -104,7 +104,7 @@ impl<T> Reading<'_, '_, T> {
     }
 }
 
-fn work<T>(waiting: &Mutex<Receiver<Job<T>>>, spare: &Mutex<Vec<Vec<u8>>>, decode: impl Fn(&[u8]) -> T) {
+fn work<T>(waiting: &Mutex<Receiver<Job<T>>>, spare: &Mutex<Vec<Block>>, decode: impl Fn(&[u8]) -> T) {
     loop {
         let job = lock(waiting).recv();
         let Ok(Job { block, read_bytes, done }) = job else { return };
@@ -176,7 +176,7 @@ mod tests {
         let (mut next, calls) = (0, AtomicUsize::new(0));
         let Ok(last) = decode_blocks(
             &mut blocks(&input),
-            Vec::new(),
+            Block::default(),
             |block| {
                 if calls.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
                     thread::sleep(Duration::from_millis(2));
@@ -194,7 +194,7 @@ mod tests {
             panic!("nothing was refused")
         };
         assert!(matches!(last.filled, Ok(Filled::LastLine)));
-        assert_eq!((next, last.block), (599_999, format!("{:020}\n", 599_999).into_bytes()));
+        assert_eq!((next, &*last.block), (599_999, format!("{:020}\n", 599_999).as_bytes()));
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
         let endless = io::repeat(b'\n');
         let mut blocks = Blocks::new(Plain::open(endless).unwrap(), 1000);
         let mut taken = 0;
-        let ended = decode_blocks(&mut blocks, Vec::new(), <[u8]>::len, |_| {
+        let ended = decode_blocks(&mut blocks, Block::default(), <[u8]>::len, |_| {
             taken += 1;
             if taken == 3 { Err("enough") } else { Ok(()) }
         });

@@ -63,7 +63,7 @@ impl RaftDir {
     /// Locks a folder to write to it; creates it if it is missing. Refuses one that holds anything but a store.
     pub fn lock(path: &Path) -> Result<RaftDir, StoreError> {
         if path.as_os_str().is_empty() {
-            return Err(StoreError::io("lock", path)(io::Error::other("the name of the folder is empty")));
+            return Err(StoreError::Unnamed);
         }
         let mut missing = None;
         for _ in 0..LOCK_TRIES {

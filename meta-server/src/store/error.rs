@@ -7,6 +7,8 @@ use std::{
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    #[error("the name of the folder is empty: --raft-dir, or raft_dir in a configuration file, is to name one")]
+    Unnamed,
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
     #[error("{} is empty: there is no store in it", .0.display())]
