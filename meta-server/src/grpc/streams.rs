@@ -5,7 +5,11 @@ use std::{pin::Pin, time::Duration};
 
 use futures::{Stream, StreamExt, future::ready, stream};
 use prost::Message;
-use tokio::{sync::mpsc, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::spawn_blocking,
+    time::timeout,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -17,6 +21,11 @@ pub type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 const BATCH_ITEMS: usize = 32;
 /// Bytes after which a batch is full. An item that is longer travels alone.
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// Batches that are read at a time, each on a thread of its own. When the machine has stood still, all calls that waited
+/// go on at once. Without a bound each would start a thread, and under a steady load none of them is idle for long enough
+/// to end, nor to give back the memory that the allocator keeps for it.
+static READERS: Semaphore = Semaphore::const_new(16);
 
 /// How long a client may take none of a batch. What its stream reads from, old bases and overlays, is kept for so long.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
@@ -44,10 +53,15 @@ where
     // A client that stalls leaves no room; why its stream ends must reach it all the same when it reads on.
     let Ok(last_word) = sender.clone().try_reserve_owned() else { return };
     loop {
-        let read = spawn_blocking(move || {
-            let (batch, more) = next_batch(&mut items);
-            (batch, more, items)
-        });
+        let read = async {
+            let reader = READERS.acquire().await.map_err(drop)?;
+            let read = move || {
+                let _reader = reader;
+                let (batch, more) = next_batch(&mut items);
+                (batch, more, items)
+            };
+            spawn_blocking(read).await.map_err(drop)
+        };
         let Ok((batch, more, rest)) = read.await else {
             last_word.send(vec![Err(Status::internal("reading the store panicked; the stream is not complete"))]);
             return;
@@ -107,7 +121,15 @@ pub fn until_stopping<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        thread,
+    };
+
+    use futures::future::join_all;
 
     use super::*;
 
@@ -127,6 +149,24 @@ mod tests {
         }
         let large = from_blocking(std::iter::repeat_n(Ok(vec![7; BATCH_BYTES]), 5));
         assert_eq!(large.count().await, 5);
+    }
+
+    #[tokio::test]
+    async fn however_many_streams_begin_at_once_few_are_read_at_a_time() {
+        let (reading, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let one = |n: u64| {
+            let (reading, most) = (reading.clone(), most.clone());
+            let item = move || {
+                most.fetch_max(reading.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(2));
+                reading.fetch_sub(1, Ordering::Relaxed);
+                Ok(n)
+            };
+            from_blocking(std::iter::once_with(item)).collect::<Vec<_>>()
+        };
+        let all = join_all((0..200).map(one)).await;
+        assert!(all.into_iter().flatten().map(Result::unwrap).eq(0..200));
+        assert!((2..=16).contains(&most.load(Ordering::Relaxed)), "{most:?} at a time");
     }
 
     #[tokio::test]
