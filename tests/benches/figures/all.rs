@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::{
     backup::{self, BackupArgs},
     cluster::{self, ClusterArgs},
+    compression::{self, CompressionArgs},
     live::{self, LiveArgs},
 };
 
@@ -17,6 +18,8 @@ pub fn run() -> Result<()> {
     let began = Instant::now();
     println!("## Backup\n");
     backup::run(&BackupArgs { keys: KEYS, runs: 5, dir: None })?;
+    println!("\n## Compression\n");
+    compression::run(&CompressionArgs { keys: KEYS, runs: 1, dir: None })?;
     println!("\n## Writes and reads\n");
     let nodes = |nodes, only: Option<&str>| ClusterArgs {
         rounds: 1,
@@ -30,7 +33,7 @@ pub fn run() -> Result<()> {
     cluster::run(&nodes(1, None))?;
     cluster::run(&nodes(3, Some("64 clients")))?;
     println!("\n## At work\n");
-    live::run(&LiveArgs { keys: KEYS, rounds: 1, seconds: 4, dir: None })?;
+    live::run(&LiveArgs { keys: KEYS, rounds: 1, seconds: 3, dir: None })?;
     println!("\n{:.0} s in all.", began.elapsed().as_secs_f64());
     Ok(())
 }

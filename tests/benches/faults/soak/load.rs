@@ -136,6 +136,10 @@ impl Made {
         self.failed.first()
     }
 
+    pub fn longest(&self) -> Duration {
+        self.writes.iter().chain(&self.reads).max().copied().unwrap_or_default()
+    }
+
     /// Of writes, from when they were due: so many hundredths took no longer.
     pub fn write_latency(&self, hundredths: usize) -> Duration {
         let mut writes = self.writes.clone();

@@ -27,6 +27,8 @@ const MIB: u64 = 1024 * 1024;
 const NODES: u64 = 3;
 /// One line of the curve.
 const LINE: Duration = Duration::from_secs(60);
+/// Lines of each log that a broken run prints.
+const TAIL: usize = 40;
 /// More than so many calls in a hundred that fail are another load than the one that was asked for.
 const MOST_FAILED: u64 = 1;
 
@@ -88,14 +90,19 @@ impl Soak {
         };
         let mut curve = Curve::default();
         // What fails first ends the rest.
-        let (begun, exported, answered) = tokio::try_join!(
+        let done = tokio::try_join!(
             async { beats.await.map_err(|behind| behind.to_string()) },
             self.export(&cluster, end, &exports),
             self.watch(&cluster, begin, end, &calls, &exports, &mut curve),
-        )?;
+        );
+        if done.is_err() {
+            tell_logs(&cluster);
+        }
+        let (begun, exported, answered) = done?;
         let failed = begun - answered - calls.take().answered();
         println!("\n{begun} calls, {failed} of them failed; {exported} exports, each sealed and verified");
         if failed * 100 > begun * MOST_FAILED {
+            tell_logs(&cluster);
             return Err(format!("{failed} of {begun} calls failed: this was not the load that was asked for"));
         }
         let warm_up = Duration::from_secs_f64(self.warm_up * 60.0);
@@ -149,6 +156,15 @@ impl Soak {
             }
         }
         Ok(answered)
+    }
+}
+
+/// The end of what each node logged.
+fn tell_logs(cluster: &Cluster) {
+    for id in cluster.ids() {
+        let log = cluster.log(id);
+        let lines: Vec<&str> = log.lines().collect();
+        println!("\nnode {id} logged at last:\n{}", lines[lines.len().saturating_sub(TAIL)..].join("\n"));
     }
 }
 
