@@ -22,7 +22,7 @@ pub fn replay(mut state: State, log: &LogDb, range: Range<u64>, scratch: &Path) 
         state.apply(types::record_log_id(entry.log_id()), change(&entry))?;
         if state.overlay_bytes() > MEMORY {
             bases += 1;
-            let (base, _) = state.build_base(&scratch.join(format!("replay-{bases}")))?;
+            let base = state.build_base(&scratch.join(format!("replay-{bases}")))?;
             base.retire();
             state = State::of_base(Arc::new(base))?;
         }

@@ -156,7 +156,7 @@ impl RestoreGeneration for StoreGeneration {
                 let state = State::of_base(Arc::new(base))?;
                 let replayed = replay(state.clone(), &self.log, range, &self.unfinished.path)?;
                 state.base().retire();
-                replayed.build_base(&self.feed.next_base())
+                replayed.build_digested(&self.feed.next_base())
             };
             (base, digest) = apply().map_err(disk("apply the log in", &self.unfinished.path))?;
         }

@@ -8,7 +8,7 @@
 
 use std::io;
 
-use backup_plugin::record::{KvMeta, SeqV};
+use backup_plugin::record::{KvMeta, SeqV, expiry_ms};
 
 use super::ExpireKey;
 
@@ -36,6 +36,11 @@ pub(super) fn decode_kv_key(bytes: &[u8]) -> io::Result<&str> {
         Some((&KV, key)) => decode_str(key),
         _ => Err(invalid("a record's key")),
     }
+}
+
+/// The bytes of a record's key, in the order and the form of the keys themselves.
+pub(super) fn kv_bytes(stored: &[u8]) -> &[u8] {
+    stored.strip_prefix(&[KV]).unwrap_or_default()
 }
 
 pub(super) fn expire_key((time_ms, seq): ExpireKey) -> Vec<u8> {
@@ -75,19 +80,39 @@ pub(super) fn put_value(value: &SeqV, out: &mut Vec<u8>) {
 }
 
 pub(crate) fn decode_value(bytes: &[u8]) -> io::Result<SeqV> {
+    let Parts { seq, meta, data } = parts(bytes)?;
+    Ok(SeqV { seq, meta, data: data.to_vec() })
+}
+
+/// A value as it is stored, read in place.
+pub(super) struct Parts<'a> {
+    pub(super) seq: u64,
+    pub(super) meta: Option<KvMeta>,
+    pub(super) data: &'a [u8],
+}
+
+impl Parts<'_> {
+    /// Where the record stands in the expire index.
+    pub(super) fn expires(&self) -> Option<ExpireKey> {
+        let expire_at = self.meta?.expire_at?;
+        Some((expiry_ms(expire_at), self.seq))
+    }
+}
+
+pub(super) fn parts(bytes: &[u8]) -> io::Result<Parts<'_>> {
     let (&[flags], rest) = split::<1>(bytes)?;
-    let (seq, mut rest) = split::<8>(rest)?;
+    let (seq, mut data) = split::<8>(rest)?;
     let mut number = |flag| {
         if flags & flag == 0 {
             return Ok(None);
         }
-        let (number, tail) = split::<8>(rest)?;
-        rest = tail;
+        let (number, tail) = split::<8>(data)?;
+        data = tail;
         Ok::<_, io::Error>(Some(u64::from_le_bytes(*number)))
     };
     let meta = KvMeta { expire_at: number(HAS_EXPIRE_AT)?, proposed_at_ms: number(HAS_PROPOSED_AT)? };
     let meta = (flags & HAS_META != 0).then_some(meta);
-    Ok(SeqV { seq: u64::from_le_bytes(*seq), meta, data: rest.to_vec() })
+    Ok(Parts { seq: u64::from_le_bytes(*seq), meta, data })
 }
 
 pub(super) fn decode_str(bytes: &[u8]) -> io::Result<&str> {
@@ -121,14 +146,18 @@ mod tests {
     proptest! {
         #[test]
         fn a_value_comes_back_as_it_was(value in any_value()) {
-            prop_assert_eq!(decode_value(&encode_value(&value)).unwrap(), value);
+            let stored = encode_value(&value);
+            let expires = value.expiry_ms().map(|time_ms| (time_ms, value.seq));
+            prop_assert_eq!(parts(&stored).unwrap().expires(), expires);
+            prop_assert_eq!(decode_value(&stored).unwrap(), value);
         }
 
         #[test]
         fn keys_keep_their_order(a in any::<String>(), b in any::<String>()) {
             prop_assert_eq!(kv_key(&a).cmp(&kv_key(&b)), a.cmp(&b));
             let stored = kv_key(&a);
-            prop_assert_eq!(decode_kv_key(&stored).unwrap(), a);
+            prop_assert_eq!(decode_kv_key(&stored).unwrap(), &a);
+            prop_assert_eq!(kv_bytes(&stored), a.as_bytes());
         }
 
         #[test]

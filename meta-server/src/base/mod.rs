@@ -8,6 +8,7 @@ mod builder;
 mod codec;
 mod meta;
 mod sorter;
+mod stored;
 
 use std::{
     fs,
@@ -20,17 +21,22 @@ use std::{
 };
 
 use backup_plugin::record::{LogId, MAX_KEY_BYTES, SeqV};
-use lsm_tree::{AbstractTree, AnyTree, Guard, SequenceNumberCounter};
+use lsm_tree::{
+    AbstractTree, AnyTree, Cache, Config, Guard, SequenceNumberCounter, UserKey, UserValue, config::PinningPolicy,
+};
 
-pub use builder::BaseBuilder;
+pub use builder::{BaseBuilder, build_stored};
 pub(crate) use codec::{decode_value, encode_value};
 pub use meta::BaseMeta;
 pub use sorter::Sorter;
+pub use stored::{StoredKey, StoredValue};
 
 /// Folder of the table inside a base.
 const TABLE: &str = "table";
 /// Sees every record of a table: nothing is ever overwritten in one, so any moment will do.
 const ALL: u64 = u64::MAX >> 1;
+/// What is cached of a table that is read once from end to end, in bytes: the engine can not do with nothing.
+const SCAN_CACHE: u64 = 64 * 1024;
 
 /// When a record expires (milliseconds since 1970) and its sequence number: where it stands in the expire index.
 pub type ExpireKey = (u64, u64);
@@ -51,11 +57,7 @@ impl Base {
     pub fn open(dir: &Path) -> io::Result<Base> {
         let meta = BaseMeta::load(dir)?;
         let table = dir.join(TABLE);
-        // Without this file the engine would begin a new, empty table in the place of the old one.
-        let version = table.join("current");
-        if !version.is_file() {
-            return Err(io::Error::new(ErrorKind::NotFound, format!("{} is missing", version.display())));
-        }
+        check_begun(&table)?;
         let tree = open_table(&table)?;
         if meta.keys > 0 && tree.table_count() == 0 {
             let reason = format!("{} is empty, and should hold {} records", table.display(), meta.keys);
@@ -125,11 +127,30 @@ impl Base {
 
     /// Every record, in key order.
     pub fn records(&self) -> impl Iterator<Item = io::Result<(String, SeqV)>> + Send + use<> {
+        self.scan(|key, value| Ok((codec::decode_kv_key(&key)?.to_owned(), codec::decode_value(&value)?)))
+    }
+
+    /// Every record, in key order, as the table has it.
+    pub fn stored(&self) -> impl Iterator<Item = io::Result<(StoredKey, StoredValue)>> + Send + use<> {
+        self.scan(|key, value| Ok((StoredKey::new(key), StoredValue::new(value))))
+    }
+
+    /// Reads all records once, past the cache, which is for those who read some of them again.
+    fn scan<T, F>(&self, read: F) -> impl Iterator<Item = io::Result<T>> + Send + use<T, F>
+    where
+        T: Send,
+        F: Fn(UserKey, UserValue) -> io::Result<T> + Send,
+    {
         let dir = self.dir.clone();
-        self.tree.prefix(codec::kv_key(""), ALL, None).map(move |item| {
+        let (items, failure) = match open_scan(&self.dir.join(TABLE)) {
+            Ok(tree) => (Some(tree.prefix(codec::kv_key(""), ALL, None)), None),
+            Err(err) => (None, Some(Err(err))),
+        };
+        let records = items.into_iter().flatten().map(move |item| {
             let (key, value) = item.into_inner().map_err(|err| broken(&dir, &err))?;
-            Ok((codec::decode_kv_key(&key)?.to_owned(), codec::decode_value(&value)?))
-        })
+            read(key, value)
+        });
+        failure.into_iter().chain(records)
     }
 
     /// The expire index from the time `from` (ms) on, oldest first.
@@ -187,10 +208,32 @@ fn decode(dir: &Path, item: impl Guard) -> io::Result<(Arc<str>, Arc<SeqV>)> {
     Ok((Arc::from(codec::decode_kv_key(&key)?), Arc::new(codec::decode_value(&value)?)))
 }
 
+/// Without this file the engine would begin a new, empty table in the place of the old one.
+fn check_begun(table: &Path) -> io::Result<()> {
+    let version = table.join("current");
+    if version.is_file() {
+        return Ok(());
+    }
+    Err(io::Error::new(ErrorKind::NotFound, format!("{} is missing", version.display())))
+}
+
 fn open_table(dir: &Path) -> io::Result<AnyTree> {
-    lsm_tree::Config::new(dir, SequenceNumberCounter::default(), SequenceNumberCounter::default())
+    config(dir).open().map_err(|err| broken(dir, &err))
+}
+
+/// Opens a table that may be open already, to read it once: what is read is not kept, nor is anything to find it by.
+fn open_scan(dir: &Path) -> io::Result<AnyTree> {
+    check_begun(dir)?;
+    config(dir)
+        .use_cache(Arc::new(Cache::with_capacity_bytes(SCAN_CACHE)))
+        .index_block_pinning_policy(PinningPolicy::all(false))
+        .filter_block_pinning_policy(PinningPolicy::all(false))
         .open()
         .map_err(|err| broken(dir, &err))
+}
+
+fn config(dir: &Path) -> Config {
+    Config::new(dir, SequenceNumberCounter::default(), SequenceNumberCounter::default())
 }
 
 /// The engine's error as an I/O error that names the table.

@@ -241,7 +241,7 @@ impl StateMachine {
     /// Builds a base of `state`, which goes with its last handle unless it is named.
     fn build(&self, state: &State) -> io::Result<Arc<Base>> {
         let _building = Busy::with(&self.tally().building);
-        let (base, _) = state.build_base(&self.next_base_dir())?;
+        let base = state.build_base(&self.next_base_dir())?;
         base.retire();
         self.tally().wrote(base.meta().keys);
         Ok(Arc::new(base))

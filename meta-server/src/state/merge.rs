@@ -39,6 +39,8 @@ pub(super) struct Merge<K, V: ?Sized, B: Iterator, BK, BV> {
     base: Peekable<B>,
     /// Oldest first.
     layers: Vec<Cursor<K, V>>,
+    /// The smallest key that some layer has.
+    changed: Option<K>,
     /// Where a key of the base stands to one of a layer.
     order: fn(&BK, &K) -> Ordering,
     /// What a layer has, as the base would give it.
@@ -69,22 +71,26 @@ where
         order: fn(&BK, &K) -> Ordering,
         as_base: fn(K, Arc<V>) -> (BK, BV),
     ) -> Self {
-        Merge { base: base.peekable(), layers, order, as_base }
+        let mut merge = Merge { base: base.peekable(), layers, changed: None, order, as_base };
+        merge.changed = merge.smallest_change();
+        merge
     }
 
-    /// The newest change of the smallest key that some layer has.
     fn smallest_change(&self) -> Option<K> {
         self.layers.iter().filter_map(Cursor::peek).min().cloned()
     }
 
-    fn take_change(&mut self, key: &K) -> Option<Arc<V>> {
+    /// Takes the smallest key that some layer has, with its newest change.
+    fn take_change(&mut self) -> Option<(K, Option<Arc<V>>)> {
+        let key = self.changed.take()?;
         let mut newest = None;
         for layer in &mut self.layers {
-            if layer.peek() == Some(key) {
+            if layer.peek() == Some(&key) {
                 newest = layer.next().and_then(|(_, change)| change);
             }
         }
-        newest
+        self.changed = self.smallest_change();
+        Some((key, newest))
     }
 }
 
@@ -98,9 +104,9 @@ where
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let Some(changed) = self.smallest_change() else { return self.base.next() };
+            let Some(changed) = &self.changed else { return self.base.next() };
             let order = match self.base.peek() {
-                Some(Ok((key, _))) => (self.order)(key, &changed),
+                Some(Ok((key, _))) => (self.order)(key, changed),
                 Some(Err(_)) => Ordering::Less,
                 None => Ordering::Greater,
             };
@@ -111,8 +117,8 @@ where
                 }
                 Ordering::Greater => {}
             }
-            if let Some(value) = self.take_change(&changed) {
-                return Some(Ok((self.as_base)(changed, value)));
+            if let (key, Some(value)) = self.take_change()? {
+                return Some(Ok((self.as_base)(key, value)));
             }
         }
     }

@@ -27,7 +27,7 @@ use backup_plugin::{
 };
 
 use crate::{
-    base::{Base, BaseBuilder, BaseMeta, ExpireKey},
+    base::{Base, BaseBuilder, BaseMeta, ExpireKey, StoredKey, StoredValue, build_stored},
     watch::{Event, KeyRange},
 };
 pub use counts::StateCounts;
@@ -152,18 +152,34 @@ impl State {
     }
 
     /// Builds a base in `dir`, which must not exist, that holds this state and nothing else.
-    pub fn build_base(&self, dir: &Path) -> io::Result<(Base, ContentDigest)> {
+    pub fn build_base(&self, dir: &Path) -> io::Result<Base> {
+        let layers = self.layers.iter().map(|layer| layer.records_with_prefix("")).collect();
+        let records = self.held(Merge::of(
+            self.base.stored(),
+            layers,
+            |key, changed| key.order(changed),
+            |key, value| (StoredKey::of(&key), StoredValue::of(&value)),
+        ));
+        build_stored(dir, self.meta(), records)
+    }
+
+    /// The same, with what its records come to.
+    pub fn build_digested(&self, dir: &Path) -> io::Result<(Base, ContentDigest)> {
         let mut builder = BaseBuilder::create(dir)?;
         for item in self.all() {
             let (key, value) = item?;
             builder.push(key, value)?;
         }
-        builder.finish(BaseMeta::new(
+        builder.finish(self.meta())
+    }
+
+    fn meta(&self) -> BaseMeta {
+        BaseMeta::new(
             self.last_applied,
             StoredMembership::clone(&self.last_membership),
             self.sequence,
             BTreeMap::clone(&self.nodes),
-        ))
+        )
     }
 
     /// The whole state in the order an export writes it.

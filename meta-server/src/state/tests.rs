@@ -105,6 +105,10 @@ proptest! {
                 Step::Reopen => {
                     // What is on disk is the state as of the base; bring it up to date first.
                     machine.compact().unwrap();
+                    // No view outlives the process that reads it.
+                    for (view, expected) in kept.drain(..) {
+                        prop_assert_eq!(records(&view), expected);
+                    }
                     let name = names.0.lock().unwrap().clone().unwrap_or_else(|| base_name(1));
                     let base = Base::open(&dir.path().join(name)).unwrap();
                     machine = StateMachine::new(base, dir.path(), names.clone(), StateOptions::default()).unwrap();
