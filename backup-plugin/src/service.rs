@@ -18,7 +18,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use crate::{
-    export::{self, Chunks},
+    export::{self, Chunks, Urgency},
     observe::{ExportFailure, ExportObserver, Observed, Unobserved},
     provenance::{Consistency, Origin, Provenance, Wanted},
     source::{BackupSource, BackupView, Extent},
@@ -79,7 +79,7 @@ impl<S: BackupSource> BackupService<S> {
         let (view, provenance) = pinned.ok_or_else(stopped)??;
         // Whoever asks for more than `local` is no program of Databend's, and takes what fits into a message.
         let lines = if wanted == Wanted::Local { export::DEFAULT_CHUNK_LINES } else { export::LARGE_CHUNK_LINES };
-        let chunks = export::chunks(view, request.chunk_size.unwrap_or(lines));
+        let chunks = export::chunks(view, request.chunk_size.unwrap_or(lines), Urgency::Background);
         Ok((chunks, place, provenance))
     }
 

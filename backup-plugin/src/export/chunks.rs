@@ -7,19 +7,21 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    thread::{self, Thread},
     time::Duration,
 };
 
 use meta_proto::Lines;
-use tokio::{
-    runtime::Handle,
-    sync::mpsc,
-    task::{self, JoinHandle},
-    time,
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
 };
 use tokio_stream::Stream;
 
-use super::lines::{push, records};
+use super::{
+    lines::{push, records},
+    urgency::Urgency,
+};
 use crate::source::BackupView;
 
 /// The lines in a chunk when the client does not say.
@@ -41,7 +43,10 @@ const LIMIT_CHECK: Duration = Duration::from_secs(1);
 /// An export on its way to a reader; see [`chunks`].
 pub struct Chunks {
     chunks: mpsc::Receiver<Lines>,
-    producer: JoinHandle<io::Result<()>>,
+    /// What the thread came to. It says nothing if it panics.
+    outcome: oneshot::Receiver<io::Result<()>>,
+    /// `None`: it could not be started.
+    producer: Option<Thread>,
     ended: bool,
 }
 
@@ -49,16 +54,27 @@ pub struct Chunks {
 ///
 /// Memory is bounded by a few chunks. The view is dropped when the last line is read, on an error, when its own limit is
 /// reached, and when the stream is dropped.
-///
-/// # Panics
-///
-/// Outside a tokio runtime with a timer.
-pub fn chunks<V: BackupView>(view: V, lines_per_chunk: u64) -> Chunks {
+pub fn chunks<V: BackupView>(view: V, lines_per_chunk: u64, urgency: Urgency) -> Chunks {
     let max_lines = if lines_per_chunk == 0 { DEFAULT_CHUNK_LINES } else { lines_per_chunk };
     let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
-    let runtime = Handle::current();
-    let producer = task::spawn_blocking(move || produce(&view, max_lines, &Sender { sender, runtime }));
-    Chunks { chunks, producer, ended: false }
+    let (end, mut outcome) = oneshot::channel();
+    let work = move || {
+        urgency.apply();
+        let produced = produce(&view, max_lines, &Sender(sender));
+        drop(view);
+        // Where nobody waits for the end, nobody is told.
+        let _ = end.send(produced);
+    };
+    let producer = match thread::Builder::new().name("export".to_owned()).spawn(work) {
+        Ok(handle) => Some(handle.thread().clone()),
+        Err(error) => {
+            let (end, failed) = oneshot::channel();
+            let _ = end.send(Err(error));
+            outcome = failed;
+            None
+        }
+    };
+    Chunks { chunks, outcome, producer, ended: false }
 }
 
 impl Stream for Chunks {
@@ -69,23 +85,36 @@ impl Stream for Chunks {
             return Poll::Ready(None);
         }
         if let Some(chunk) = ready!(self.chunks.poll_recv(cx)) {
+            // For more than one at once, which is less to wake up for.
+            if self.chunks.len() <= CHUNKS_AHEAD / 2 {
+                self.wake();
+            }
             return Poll::Ready(Some(Ok(chunk)));
         }
         // The channel alone cannot tell the end from a thread that gave up or panicked.
-        let outcome = ready!(Pin::new(&mut self.producer).poll(cx));
+        let outcome = ready!(Pin::new(&mut self.outcome).poll(cx));
         self.ended = true;
         Poll::Ready(match outcome {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(Err(error)),
-            Err(error) => Some(Err(io::Error::other(error))),
+            Err(_) => Some(Err(io::Error::other("the thread that exports panicked"))),
         })
     }
 }
 
+impl Chunks {
+    fn wake(&self) {
+        if let Some(producer) = &self.producer {
+            producer.unpark();
+        }
+    }
+}
+
 impl Drop for Chunks {
-    /// Where the thread has not begun, it holds the view until it is told that nobody waits for it.
+    /// Has the thread let go of the view at once.
     fn drop(&mut self) {
-        self.producer.abort();
+        self.chunks.close();
+        self.wake();
     }
 }
 
@@ -102,38 +131,34 @@ fn produce<V: BackupView>(view: &V, max_lines: u64, sender: &Sender) -> io::Resu
     sender.send(view, chunk)
 }
 
-/// Whether lines may travel together. A single one always may.
-fn is_within(lines: &Lines, max_lines: u64) -> bool {
-    let bytes = lines.text().len() - lines.len();
-    lines.len() <= 1 || lines.len() as u64 <= max_lines && bytes <= MAX_CHUNK_BYTES
-}
-
 /// The thread's end of the channel.
-struct Sender {
-    sender: mpsc::Sender<Lines>,
-    runtime: Handle,
-}
+struct Sender(mpsc::Sender<Lines>);
 
 impl Sender {
     /// Fails once the reader is gone, also between two chunks. Nobody sees this error: it only ends the thread.
     fn check_wanted(&self) -> io::Result<()> {
-        if self.sender.is_closed() { Err(reader_gone()) } else { Ok(()) }
+        if self.0.is_closed() { Err(reader_gone()) } else { Ok(()) }
     }
 
     /// Waits for room, for as long as the view may be held.
-    fn send<V: BackupView>(&self, view: &V, chunk: Lines) -> io::Result<()> {
+    fn send<V: BackupView>(&self, view: &V, mut chunk: Lines) -> io::Result<()> {
         loop {
             view.check_limit()?;
-            match self.runtime.block_on(async { time::timeout(LIMIT_CHECK, self.sender.reserve()).await }) {
-                Ok(Ok(room)) => {
-                    room.send(chunk);
-                    return Ok(());
-                }
-                Ok(Err(_)) => return Err(reader_gone()),
-                Err(_) => {}
-            }
+            chunk = match self.0.try_send(chunk) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Closed(_)) => return Err(reader_gone()),
+                Err(TrySendError::Full(chunk)) => chunk,
+            };
+            // Until the reader has made room: where that was since, this returns at once.
+            thread::park_timeout(LIMIT_CHECK);
         }
     }
+}
+
+/// Whether lines may travel together. A single one always may.
+fn is_within(lines: &Lines, max_lines: u64) -> bool {
+    let bytes = lines.text().len() - lines.len();
+    lines.len() <= 1 || lines.len() as u64 <= max_lines && bytes <= MAX_CHUNK_BYTES
 }
 
 fn reader_gone() -> io::Error {
@@ -153,7 +178,7 @@ mod tests {
     };
 
     async fn collect(view: FakeView, lines_per_chunk: u64) -> io::Result<Vec<Lines>> {
-        chunks(view, lines_per_chunk).collect().await
+        chunks(view, lines_per_chunk, Urgency::Now).collect().await
     }
 
     #[tokio::test]
@@ -188,7 +213,7 @@ mod tests {
     async fn an_error_midway_ends_the_stream_as_an_error() {
         let mut view = FakeView::sample();
         view.fail_after = Some(1);
-        let mut stream = chunks(view, 2);
+        let mut stream = chunks(view, 2, Urgency::Background);
         let mut whole = 0;
         let error = loop {
             match stream.next().await.expect("the error comes before the end") {
@@ -215,7 +240,7 @@ mod tests {
             let mut view = FakeView::sample();
             view.endless = true;
             let released = view.released();
-            let mut stream = chunks(view, lines_per_chunk);
+            let mut stream = chunks(view, lines_per_chunk, Urgency::Background);
             if lines_per_chunk == 1 {
                 stream.next().await.unwrap().unwrap();
             }
@@ -230,9 +255,9 @@ mod tests {
         let mut view = FakeView::sample();
         view.endless = true;
         let read = view.records_read();
-        let stream = chunks(view, 10);
+        let stream = chunks(view, 10, Urgency::Background);
         eventually(&|| read() > 0).await;
-        time::sleep(Duration::from_millis(100)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         // Those in the channel, the one that waits for room, and the line that filled it.
         assert!(read() <= (CHUNKS_AHEAD + 1) * 10 + 1, "{} records were read ahead", read());
         drop(stream);
@@ -244,7 +269,7 @@ mod tests {
         view.endless = true;
         view.held_until = Some(Instant::now() + Duration::from_millis(100));
         let released = view.released();
-        let mut stream = chunks(view, 1);
+        let mut stream = chunks(view, 1, Urgency::Background);
         eventually(&released).await;
         let error = loop {
             match stream.next().await.expect("the error comes before the end") {

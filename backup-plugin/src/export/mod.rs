@@ -8,6 +8,7 @@ mod compress;
 pub mod file;
 mod lines;
 mod summary;
+mod urgency;
 mod write;
 
 #[cfg(test)]
@@ -16,4 +17,5 @@ pub(crate) mod testing;
 pub use chunks::{Chunks, DEFAULT_CHUNK_LINES, LARGE_CHUNK_LINES, chunks};
 pub use lines::{MAX_LINE_BYTES, lines};
 pub use summary::{ExportSummary, KindCount, NotAnExport};
+pub use urgency::Urgency;
 pub use write::{BackupWriter, Form};

@@ -12,7 +12,7 @@ use std::{
 };
 
 use backup_plugin::{
-    export::{self, ExportSummary},
+    export::{self, ExportSummary, Urgency},
     input::Compression,
     provenance::{Consistency, Provenance, Wanted},
     record::LogId,
@@ -256,7 +256,7 @@ async fn from_folder(
             "{left_out} log entries are above the last known commit, and left out; they may have been acknowledged"
         )));
     }
-    let mut chunks = export::chunks(backup, export::LARGE_CHUNK_LINES);
+    let mut chunks = export::chunks(backup, export::LARGE_CHUNK_LINES, Urgency::Now);
     while let Some(lines) = chunks.next().await {
         let lines = lines.map_err(|source| CtlError::ReadStore { path: raft_dir.to_owned(), source })?;
         sink = write(sink, lines, &from).await?;
