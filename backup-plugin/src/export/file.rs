@@ -15,6 +15,8 @@ use tempfile::NamedTempFile;
 const SUFFIX: &str = ".tmp";
 /// The characters between prefix and suffix: what `tempfile` draws.
 const RANDOM: usize = 6;
+/// Bytes that are gathered before they are written; more than that at once is written as it is.
+const BUFFER: usize = 64 * 1024;
 
 /// A backup that has no name yet.
 pub struct BackupFile {
@@ -55,7 +57,7 @@ impl BackupFile {
             )?;
         // Tells the sweep of another export that this one is alive. Where a file system has no locks, its files are never swept.
         let _ = temp.as_file().try_lock();
-        Ok(BackupFile { path, folder, temp: BufWriter::with_capacity(256 * 1024, temp) })
+        Ok(BackupFile { path, folder, temp: BufWriter::with_capacity(BUFFER, temp) })
     }
 
     /// The file that will be replaced or made.

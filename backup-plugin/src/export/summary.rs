@@ -28,6 +28,10 @@ pub struct ExportSummary {
     pub bytes: u64,
     /// The log id the state machine is exported at; `None` where the export holds no state but its log.
     pub last_applied: Option<LogId>,
+    /// How the line before began, up to the end of its kind's name, and where that kind is counted: most lines begin as the one
+    /// before them.
+    #[serde(skip)]
+    last: Option<(Vec<u8>, usize)>,
 }
 
 /// A line that no export has at this place.
@@ -47,23 +51,37 @@ impl ExportSummary {
     ///
     /// A first line that is no header, or a later one that is no record.
     pub fn add(&mut self, line: &[u8]) -> Result<(), NotAnExport> {
+        match &self.last {
+            Some((beginning, count)) if line.starts_with(beginning) => self.records[*count].lines += 1,
+            _ => self.add_other(line)?,
+        }
+        self.lines += 1;
+        self.bytes += line.len() as u64 + 1;
+        Ok(())
+    }
+
+    /// Counts a line that does not begin as the one before it.
+    fn add_other(&mut self, line: &[u8]) -> Result<(), NotAnExport> {
         let kind = match kind(line) {
             Some("DataHeader") => "DataHeader",
             Some(kind) if self.lines > 0 => kind,
             _ => return Err(self.unexpected(line)),
         };
-        match self.records.iter_mut().rev().find(|count| count.kind == kind) {
+        let at = self.records.iter().rposition(|count| count.kind == kind).unwrap_or(self.records.len());
+        match self.records.get_mut(at) {
             Some(count) => count.lines += 1,
             None => self.records.push(KindCount { kind: kind.to_owned(), lines: 1 }),
         }
-        if kind == "StateMachineMeta"
-            && let Ok(text) = std::str::from_utf8(line)
-            && let Ok(Record::State(StateRecord::LastApplied(log_id))) = codec::decode(text)
-        {
-            self.last_applied = Some(log_id);
+        self.last = None;
+        if kind == "StateMachineMeta" {
+            if let Ok(text) = std::str::from_utf8(line)
+                && let Ok(Record::State(StateRecord::LastApplied(log_id))) = codec::decode(text)
+            {
+                self.last_applied = Some(log_id);
+            }
+        } else {
+            self.last = beginning(line, kind).map(|beginning| (beginning.to_owned(), at));
         }
-        self.lines += 1;
-        self.bytes += line.len() as u64 + 1;
         Ok(())
     }
 
@@ -89,6 +107,13 @@ fn kind(line: &[u8]) -> Option<&str> {
     let (kind, _) = record.split_once('"')?;
     let plain = |name: &str| name.len() <= 32 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_/".contains(&b));
     (plain(tree) && plain(kind)).then_some(kind)
+}
+
+/// The line up to the end of its kind's name and the quote behind it: what else begins so is of the same kind.
+fn beginning<'l>(line: &'l [u8], kind: &str) -> Option<&'l [u8]> {
+    let named = format!("{{\"{kind}\"");
+    let at = line.windows(named.len()).position(|window| window == named.as_bytes())?;
+    line.get(..at + named.len())
 }
 
 /// `{"GenericKV":7,…}`, in order.
@@ -119,6 +144,26 @@ mod tests {
         assert!(summary.last_applied.is_some());
         let json = serde_json::to_string(&summary).unwrap();
         assert!(json.starts_with(r#"{"records":{"DataHeader":1,"NodeId":1,"#), "{json}");
+    }
+
+    #[test]
+    fn a_line_that_begins_as_another_kind_is_not_taken_for_it() {
+        let mut summary = ExportSummary::default();
+        let lines = [
+            r#"["header",{"DataHeader":1}]"#,
+            r#"["s",{"Kv":1}]"#,
+            r#"["s",{"Kv":2}]"#,
+            r#"["s",{"KvMore":1}]"#,
+            r#"["s",{"Kv":3}]"#,
+            r#"["t",{"Kv":4}]"#,
+            r#"["t",{"Kv":5}]"#,
+        ];
+        lines.iter().for_each(|line| summary.add(line.as_bytes()).unwrap());
+        let counts: Vec<_> = summary.records.iter().map(|count| (count.kind.as_str(), count.lines)).collect();
+        assert_eq!(counts, [("DataHeader", 1), ("Kv", 5), ("KvMore", 1)]);
+        let error = summary.add(br#"["s",{"Kv"#).unwrap_err();
+        assert_eq!(error.line, 8);
+        assert_eq!(summary.lines, 7);
     }
 
     #[test]

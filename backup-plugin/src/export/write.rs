@@ -1,8 +1,11 @@
 //! Lines on their way into a backup: marked and sealed where that is asked for, then compressed, then out.
 //!
-//! Lines are gathered into large pieces, which are hashed and written as they are. Knows nothing of what a record says.
+//! Lines are gathered into large pieces unless they come in such; pieces are hashed and written as they are. Knows nothing of what a record says.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    mem,
+};
 
 use memchr::memchr;
 
@@ -15,6 +18,8 @@ use crate::{
 
 /// Bytes that are gathered before they are hashed and written.
 const PIECE: usize = 256 * 1024;
+/// Bytes that come together and are not gathered any further.
+const LARGE: usize = 64 * 1024;
 
 /// What becomes of the lines of a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +59,12 @@ impl<W: Write> BackupWriter<W> {
         if self.lines == 0 && self.form.sealed {
             text = self.mark_first(text)?;
         }
+        self.lines += lines;
+        if self.piece.is_empty() && text.len() >= LARGE {
+            return self.put(text, lines);
+        }
         self.piece.extend_from_slice(text);
         self.piece_lines += lines;
-        self.lines += lines;
         if self.piece.len() >= PIECE { self.write_piece() } else { Ok(()) }
     }
 
@@ -73,13 +81,20 @@ impl<W: Write> BackupWriter<W> {
     }
 
     fn write_piece(&mut self) -> io::Result<()> {
+        let mut piece = mem::take(&mut self.piece);
+        let lines = mem::take(&mut self.piece_lines);
+        let put = self.put(&piece, lines);
+        piece.clear();
+        self.piece = piece;
+        put
+    }
+
+    fn put(&mut self, text: &[u8], lines: u64) -> io::Result<()> {
         if let Some(sealer) = &mut self.sealer {
-            sealer.push(&self.piece, self.piece_lines);
+            sealer.push(text, lines);
         }
-        self.out.write_all(&self.piece)?;
-        self.bytes += self.piece.len() as u64;
-        self.piece.clear();
-        self.piece_lines = 0;
+        self.out.write_all(text)?;
+        self.bytes += text.len() as u64;
         Ok(())
     }
 

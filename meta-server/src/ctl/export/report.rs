@@ -64,7 +64,7 @@ impl Exported<'_> {
 
     pub(super) fn report(&self) -> String {
         let to = self.file.map_or("standard output".to_owned(), |file| file.display().to_string());
-        let ExportSummary { records, lines, bytes, last_applied } = &self.summary;
+        let ExportSummary { records, lines, bytes, last_applied, .. } = &self.summary;
         let mut text = format!("exported {lines} lines, {bytes} bytes, in {:.1} s to {to}\n", self.seconds);
         // Writing to a String does not fail.
         for count in records {
