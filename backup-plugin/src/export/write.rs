@@ -1,6 +1,7 @@
 //! Lines on their way into a backup: marked and sealed where that is asked for, then compressed, then out.
 //!
-//! Lines are gathered into large pieces unless they come in such; pieces are hashed and written as they are. Knows nothing of what a record says.
+//! Lines are gathered into large pieces, unless they come in such; these are hashed and written as they are. Knows nothing of
+//! what a record says.
 
 use std::{
     io::{self, Write},
