@@ -1,4 +1,4 @@
-//! Whether an export gives way to whatever else wants a processor. Knows nothing of what the thread does.
+//! Whether an export gives way to whatever else wants a processor. Knows nothing of what its threads do.
 
 /// How soon an export is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,14 +9,14 @@ pub enum Urgency {
     Background,
 }
 
-/// How much lower than the rest of the process: it gets a tenth of what another thread does where both want a processor, so
+/// How much lower than what others have: it gets a tenth of what another thread does where both want a processor, so
 /// that it goes on there too, and all that is left where none does.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
 impl Urgency {
-    /// For the thread that calls this, until its end.
-    pub(super) fn apply(self) {
+    /// For the thread that calls this, until its end, and for those that it starts.
+    pub fn apply(self) {
         #[cfg(target_os = "linux")]
         if self == Urgency::Background
             // On Linux this is of the calling thread alone; elsewhere it would be of the whole process.

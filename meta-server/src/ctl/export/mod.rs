@@ -168,6 +168,10 @@ impl From<HowConsistent> for Wanted {
 
 pub(super) fn run(args: &ExportArgs, common: Common) -> Result<(), CtlError> {
     refuse_inside_store(args)?;
+    if args.raft_dir.is_none() {
+        // The server is often on the same machine. Threads that are started from here on are like this one.
+        Urgency::Background.apply();
+    }
     // Made here to be removed last: after a signal, a thread that is not waited for may still be writing to it.
     let copy = args.raft_dir.as_ref().map(|_| PrivateCopy::create()).transpose()?;
     block_on(export(args, copy.as_ref(), common))
