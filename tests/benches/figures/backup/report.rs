@@ -33,7 +33,7 @@ const EXPORT: Floor = Floor::Sum([|round| round.iterate, |round| round.write]);
 /// What is measured, its floor, and how many times that it may take; of a start, in seconds.
 const JOBS: [(&str, Job, Floor, &str); 7] = [
     ("import into an empty folder", |round| round.import, IMPORT, "1.8"),
-    ("import as a cluster of one", |round| round.import_cluster, IMPORT, "1.9"),
+    ("import as one of three nodes", |round| round.import_cluster, IMPORT, "1.9"),
     ("verify", |round| round.verify, Floor::One(|round| round.hash), "1.2"),
     ("inspect", |round| round.inspect, Floor::One(|round| round.hash), "1.2"),
     ("export from the folder", |round| round.export, EXPORT, "1.4"),

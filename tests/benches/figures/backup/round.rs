@@ -60,10 +60,16 @@ pub fn run(backup: &Backup, dir: &Path) -> Result<Round> {
     fs::remove_file(at("written"))?;
     let import = process::measure(&mut tool("import", &same, &backup.path))?;
     let hash = floor(&Floor::Hash { file: backup.path.clone() })?;
+    let import_as = |members: &[&str]| {
+        let mut import = tool("import", &cluster, &backup.path);
+        import.args(["--id", "1", "--initial-cluster"]).args(members);
+        process::measure(&mut import)
+    };
     let member = format!("1=127.0.0.1:{raft_port}");
-    let mut import_cluster = tool("import", &cluster, &backup.path);
-    import_cluster.args(["--id", "1", "--initial-cluster", &member]);
-    let import_cluster = process::measure(&mut import_cluster)?;
+    let import_cluster = import_as(&[&member, "2=127.0.0.2:28004", "3=127.0.0.3:28004"])?;
+    // What the server starts on: it is to lead alone.
+    fs::remove_dir_all(&cluster)?;
+    import_as(&[&member])?;
     let look = |command: &str| process::measure(Command::new(binaries::tool()).arg(command).arg(&backup.path));
     let verify = look("verify")?;
     let inspect = look("inspect")?;
