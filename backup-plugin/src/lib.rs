@@ -12,7 +12,7 @@
 //! - [`import`]: records in, checks, a plan, a new generation out.
 //! - [`diff`]: what is different between two states.
 //! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text. [`clock`]:
-//!   moments as text.
+//!   moments as text. [`write_behind`]: long files on their way to disk.
 
 pub mod clock;
 pub mod cluster;
@@ -33,3 +33,4 @@ pub mod source;
 pub mod target;
 pub mod upgrade;
 pub mod wire;
+pub mod write_behind;

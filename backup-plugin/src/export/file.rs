@@ -12,6 +12,8 @@ use std::{
 
 use tempfile::NamedTempFile;
 
+use crate::write_behind::WriteBehind;
+
 const SUFFIX: &str = ".tmp";
 /// The characters between prefix and suffix: what `tempfile` draws.
 const RANDOM: usize = 6;
@@ -23,6 +25,8 @@ pub struct BackupFile {
     path: PathBuf,
     folder: PathBuf,
     temp: BufWriter<NamedTempFile>,
+    /// `None`: all of it is synced at the end.
+    behind: Option<WriteBehind>,
 }
 
 /// Why there is no backup.
@@ -57,7 +61,9 @@ impl BackupFile {
             )?;
         // Tells the sweep of another export that this one is alive. Where a file system has no locks, its files are never swept.
         let _ = temp.as_file().try_lock();
-        Ok(BackupFile { path, folder, temp: BufWriter::with_capacity(BUFFER, temp) })
+        let written = temp.path().to_owned();
+        let behind = WriteBehind::start(move || File::open(&written)?.sync_data()).ok();
+        Ok(BackupFile { path, folder, temp: BufWriter::with_capacity(BUFFER, temp), behind })
     }
 
     /// The file that will be replaced or made.
@@ -78,7 +84,7 @@ impl BackupFile {
     pub fn publish(mut self) -> Result<(), FileError> {
         self.temp.flush().map_err(|source| self.failed("write", source))?;
         self.temp.get_ref().as_file().sync_all().map_err(|source| self.failed("sync", source))?;
-        let BackupFile { path, folder, temp } = self;
+        let BackupFile { path, folder, temp, behind: _ } = self;
         let temp = temp.into_inner().map_err(|error| FileError::Io {
             tried: "write",
             path: path.clone(),
@@ -104,7 +110,11 @@ impl BackupFile {
 
 impl Write for BackupFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.temp.write(bytes)
+        let written = self.temp.write(bytes)?;
+        if let Some(behind) = &mut self.behind {
+            behind.add(written);
+        }
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {

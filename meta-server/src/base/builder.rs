@@ -9,10 +9,10 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use backup_plugin::{cluster::ContentDigest, record::SeqV};
+use backup_plugin::{cluster::ContentDigest, record::SeqV, write_behind::WriteBehind};
 
 use super::{
-    Base, BaseMeta, Sorter, TABLE, broken, codec, open_table,
+    Base, BaseMeta, Sorter, TABLE, TABLE_FILES, broken, codec, open_table,
     stored::{Item, StoredKey, StoredValue},
 };
 
@@ -153,6 +153,10 @@ fn write_table<I: Item>(dir: &Path, records: impl Iterator<Item = I>) -> io::Res
     let fail = |err: lsm_tree::Error| broken(&table, &err);
     let tree = open_table(&table)?;
     let mut ingestion = tree.ingestion().map_err(fail)?;
+    let mut behind = {
+        let files = table.join(TABLE_FILES);
+        WriteBehind::start(move || newest(&files)?.map_or(Ok(()), |file| file.sync_data()))?
+    };
     let mut digest = I::Digest::default();
     let mut expiries: Option<Sorter> = None;
     let mut scratch = Vec::new();
@@ -166,6 +170,7 @@ fn write_table<I: Item>(dir: &Path, records: impl Iterator<Item = I>) -> io::Res
             sorter.insert(&codec::expire_key(at), key)?;
         }
         let (key, value) = record.stored(&mut scratch);
+        behind.add(key.len() + value.len());
         ingestion.write(key, value).map_err(fail)?;
     }
     if let Some(sorter) = expiries {
@@ -176,6 +181,15 @@ fn write_table<I: Item>(dir: &Path, records: impl Iterator<Item = I>) -> io::Res
     }
     ingestion.finish().map_err(fail)?;
     Ok(digest)
+}
+
+/// The file that is being written: the engine numbers them.
+fn newest(files: &Path) -> io::Result<Option<File>> {
+    let mut newest: Option<u64> = None;
+    for entry in fs::read_dir(files)? {
+        newest = newest.max(entry?.file_name().to_str().and_then(|name| name.parse().ok()));
+    }
+    newest.map(|number| File::open(files.join(number.to_string()))).transpose()
 }
 
 #[cfg(test)]
@@ -246,5 +260,20 @@ mod tests {
         assert_eq!(read.len(), 1);
         assert_eq!(read[0].as_ref().unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(!current.exists());
+    }
+    #[test]
+    fn the_file_that_is_being_written_has_the_highest_number() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(newest(dir.path()).unwrap().is_none());
+        for (name, content) in [("9", "old"), ("10", "new"), ("LOCK", "no table"), ("1", "oldest")] {
+            fs::write(dir.path().join(name), content).unwrap();
+        }
+        assert_eq!(io::read_to_string(newest(dir.path()).unwrap().unwrap()).unwrap(), "new");
+        // As the engine really names them.
+        let table = tempfile::tempdir().unwrap();
+        let mut builder = BaseBuilder::create(&table.path().join("1")).unwrap();
+        builder.push("a".to_owned(), SeqV::default()).unwrap();
+        builder.finish(BaseMeta::default()).unwrap();
+        assert!(newest(&table.path().join("1").join(TABLE).join(TABLE_FILES)).unwrap().is_some());
     }
 }

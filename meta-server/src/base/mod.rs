@@ -33,6 +33,8 @@ pub use stored::{StoredKey, StoredValue};
 
 /// Folder of the table inside a base.
 const TABLE: &str = "table";
+/// Where the engine keeps a table's files, inside its folder.
+const TABLE_FILES: &str = "tables";
 /// Sees every record of a table: nothing is ever overwritten in one, so any moment will do.
 const ALL: u64 = u64::MAX >> 1;
 /// What is cached of a table that is read once from end to end, in bytes: the engine can not do with nothing.

@@ -27,7 +27,7 @@ use meta_server::{
     server::Server,
 };
 use tokio::{
-    runtime::Runtime,
+    runtime::{self, Runtime},
     signal::unix::{SignalKind, signal},
 };
 
@@ -64,6 +64,10 @@ struct Cli {
     #[command(flatten)]
     settings: Settings,
 }
+
+/// A thread for what blocks ends when it has had nothing to do for so long. They take turns: a moment in which much waited for a
+/// slow disk would leave as many threads as it took, each with memory of its own, for as long as there is any work for them.
+const IDLE_THREADS: Duration = Duration::from_millis(20);
 
 /// What is left to do after the server has stopped may take no longer than this.
 const LAST_TASKS: Duration = Duration::from_secs(1);
@@ -107,11 +111,16 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     if let Some(leave) = &config.raft.leave {
         return remove_member(leave, &config.raft);
     }
-    let runtime = Runtime::new().context("cannot start the threads of the server")?;
+    let runtime = threads().context("cannot start the threads of the server")?;
     let result = runtime.block_on(serve(config));
     // A client that does not read must not keep the process alive.
     runtime.shutdown_timeout(LAST_TASKS);
     result
+}
+
+/// What the server runs on.
+fn threads() -> io::Result<Runtime> {
+    runtime::Builder::new_multi_thread().enable_all().thread_keep_alive(IDLE_THREADS).build()
 }
 
 /// Has a member removed instead of serving.
