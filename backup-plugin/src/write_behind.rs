@@ -6,35 +6,32 @@
 use std::{
     io,
     sync::mpsc::{SyncSender, sync_channel},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 /// Bytes after which the disk is told again.
 pub const STEP: usize = 8 * 1024 * 1024;
 
-/// A thread that syncs what was written so far. It ends when this is dropped, once the disk has answered.
+/// A thread that syncs what was written so far. Dropped, it ends once the disk has answered.
 pub struct WriteBehind {
     /// Since the disk was told last.
     written: usize,
     tell: SyncSender<()>,
+    thread: JoinHandle<io::Result<()>>,
 }
 
 impl WriteBehind {
-    /// `sync` has the disk take what was written so far. It must go through a file that it opens itself: the kernel tells an error
-    /// once to each that was opened before it, so the one that is written to hears of it too, at the end. That is where it counts;
-    /// here it is not looked at.
+    /// `sync` has the disk take what was written so far. It must go through a file that it opens itself: an error that it is told
+    /// is then told to the file that is written to as well, by a kernel that tells everybody.
     ///
     /// # Errors
     ///
     /// There is no thread to be had.
     pub fn start(mut sync: impl FnMut() -> io::Result<()> + Send + 'static) -> io::Result<WriteBehind> {
         let (tell, told) = sync_channel(1);
-        thread::Builder::new().name("write-behind".to_owned()).spawn(move || {
-            for () in told {
-                let _ = sync();
-            }
-        })?;
-        Ok(WriteBehind { written: 0, tell })
+        let follow = move || told.into_iter().try_for_each(|()| sync());
+        let thread = thread::Builder::new().name("write-behind".to_owned()).spawn(follow)?;
+        Ok(WriteBehind { written: 0, tell, thread })
     }
 
     /// So many bytes more were written. Never waits.
@@ -42,9 +39,19 @@ impl WriteBehind {
         self.written += bytes;
         if self.written >= STEP {
             self.written = 0;
-            // A disk that is behind is not told twice.
+            // A disk that is behind is not told twice, and one that failed not again.
             let _ = self.tell.try_send(());
         }
+    }
+
+    /// Waits until the disk has answered.
+    ///
+    /// # Errors
+    ///
+    /// The first that a sync met: not every file system would tell it again.
+    pub fn finish(self) -> io::Result<()> {
+        drop(self.tell);
+        self.thread.join().unwrap_or_else(|_| Err(io::Error::other("the thread that syncs panicked")))
     }
 }
 
@@ -55,13 +62,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_disk_is_told_once_a_step_and_errors_are_for_others() {
+    fn the_disk_is_told_once_a_step() {
         let (synced, syncs) = channel();
-        let mut behind = WriteBehind::start(move || {
-            synced.send(()).unwrap();
-            Err(io::Error::other("disk gone"))
-        })
-        .unwrap();
+        let mut behind = WriteBehind::start(move || synced.send(()).map_err(io::Error::other)).unwrap();
         behind.add(STEP - 1);
         for _ in 0..3 {
             assert!(syncs.try_recv().is_err());
@@ -69,8 +72,17 @@ mod tests {
             syncs.recv().unwrap();
             behind.add(STEP - 1);
         }
-        drop(behind);
-        assert!(syncs.recv().is_err(), "the thread has not ended");
+        behind.finish().unwrap();
+        assert!(syncs.recv().is_err());
+    }
+
+    #[test]
+    fn an_error_is_told_at_the_end_and_stops_nobody_before() {
+        let mut behind = WriteBehind::start(|| Err(io::Error::other("disk gone"))).unwrap();
+        for _ in 0..10 {
+            behind.add(STEP);
+        }
+        assert_eq!(behind.finish().unwrap_err().to_string(), "disk gone");
     }
 
     #[test]

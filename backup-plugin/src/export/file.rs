@@ -83,6 +83,9 @@ impl BackupFile {
     /// The older file is still there, whole; except where the folder could not be synced after the step, as the error says.
     pub fn publish(mut self) -> Result<(), FileError> {
         self.temp.flush().map_err(|source| self.failed("write", source))?;
+        if let Some(behind) = self.behind.take() {
+            behind.finish().map_err(|source| self.failed("sync", source))?;
+        }
         self.temp.get_ref().as_file().sync_all().map_err(|source| self.failed("sync", source))?;
         let BackupFile { path, folder, temp, behind: _ } = self;
         let temp = temp.into_inner().map_err(|error| FileError::Io {

@@ -180,6 +180,7 @@ fn write_table<I: Item>(dir: &Path, records: impl Iterator<Item = I>) -> io::Res
         }
     }
     ingestion.finish().map_err(fail)?;
+    behind.finish().map_err(|err| io::Error::new(err.kind(), format!("cannot sync {}: {err}", table.display())))?;
     Ok(digest)
 }
 
