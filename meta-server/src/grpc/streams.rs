@@ -23,8 +23,7 @@ const BATCH_ITEMS: usize = 32;
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Batches that are read at a time, each on a thread of its own. When the machine has stood still, all calls that waited
-/// go on at once. Without a bound each would start a thread, and under a steady load none of them is idle for long enough
-/// to end, nor to give back the memory that the allocator keeps for it.
+/// go on at once. Without a bound each would start a thread, with the memory that the allocator keeps for it.
 static READERS: Semaphore = Semaphore::const_new(16);
 
 /// How long a client may take none of a batch. What its stream reads from, old bases and overlays, is kept for so long.
