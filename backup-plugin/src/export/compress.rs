@@ -7,7 +7,7 @@ use flate2::write::GzEncoder;
 use crate::{input::Compression, seal::EnvelopeWriter};
 
 /// As `zstd` and `gzip` do by themselves: good enough, and no bottleneck.
-const ZSTD_LEVEL: i32 = 3;
+const ZSTD_LEVEL: i32 = 1;
 const GZIP_LEVEL: flate2::Compression = flate2::Compression::new(6);
 
 pub(super) enum Compressor<W: Write> {
