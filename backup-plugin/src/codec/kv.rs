@@ -86,11 +86,10 @@ fn meta(text: &str) -> Option<(Option<KvMeta>, &str)> {
     if let Some(text) = rest.strip_prefix(EXPIRE_AT) {
         let (expire_at, after) = number(text)?;
         meta.expire_at = Some(expire_at);
-        // A comma promises one more.
+        // A comma promises one more, and nothing else does.
         rest = match after.strip_prefix(',') {
             Some(more) if more.starts_with(PROPOSED_AT) => more,
-            Some(_) => return None,
-            None => after,
+            _ => return Some((Some(meta), after.strip_prefix('}')?)),
         };
     }
     if let Some(text) = rest.strip_prefix(PROPOSED_AT) {

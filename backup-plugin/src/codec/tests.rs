@@ -185,6 +185,7 @@ fn what_looks_otherwise_takes_the_long_way() {
         line("a", r#"{"seq":1.0,"meta":null,"data":[]}"#),
         line("a", r#"{"seq":1,"meta":{"expire_at":null},"data":[]}"#),
         line("a", r#"{"seq":1,"meta":{"expire_at":1,},"data":[]}"#),
+        line("a", r#"{"seq":1,"meta":{"expire_at":1"proposed_at_ms":1},"data":[]}"#),
         line("a", r#"{"seq":1,"meta":{"proposed_at_ms":1,"expire_at":1},"data":[]}"#),
         line("a", r#"{"seq":1,"meta":{,"proposed_at_ms":1},"data":[]}"#),
         line("a", r#"{"seq":1,"meta":null,"data":[1],"x":[2]}"#),
