@@ -1,7 +1,7 @@
 //! Has a long file go to disk while it is written: the sync at its end, which somebody waits for, then finds little left to do, and
-//! whoever else syncs to that disk meanwhile, as a log does, never waits for all of it.
+//! so does whoever else syncs to that disk, as a log does.
 //!
-//! What is durable when is said by the sync at the end alone, never here. Knows nothing of files.
+//! That a file is on disk is said by the sync at its end alone; that it can not be, here too. Knows nothing of files.
 
 use std::{
     io,

@@ -91,7 +91,7 @@ async fn of_imports_that_begin_at_once_each_is_done_or_refused_and_the_store_is_
     assert!(!done.is_empty());
     for ran in refused {
         let said = ran.expect(1).stderr;
-        assert!(said.contains("is in use"), "{said}");
+        assert!(said.contains("is in use by process"), "{said}");
     }
     assert!(stores.contains(&export_folder(&raft_dir).await));
     assert_eq!(folder::names(&raft_dir).len(), 3, "{:?}", folder::names(&raft_dir));

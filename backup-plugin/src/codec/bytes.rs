@@ -30,7 +30,7 @@ const NUMBERS: [([u8; WIDEST], usize); 256] = {
     let mut numbers = [([b','; WIDEST], 0); 256];
     let mut value = 0;
     while value < 256 {
-        let [hundreds, tens, ones] = [value / 100, value / 10 % 10, value % 10];
+        let [hundreds, tens, ones] = digits(value);
         let [hundreds, tens, ones] = [b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8];
         numbers[value] = match value {
             0..10 => ([b',', ones, 0, 0], 2),
@@ -41,6 +41,11 @@ const NUMBERS: [([u8; WIDEST], usize); 256] = {
     }
     numbers
 };
+
+/// Hundreds, tens and ones.
+pub(super) const fn digits(value: usize) -> [usize; 3] {
+    [value / 100, value / 10 % 10, value % 10]
+}
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,8 @@ use std::{iter::Rev, ops::Range, slice::IterMut};
 
 use memchr::memchr;
 
+use super::bytes::digits;
+
 /// The values of `12,255,0`, which is `array` of `line`: what stands between the brackets. `None` for anything but plain numbers up
 /// to 255 and single commas; and it may be, where the line has less than two characters before `[` or after `]`.
 pub(super) fn read_array(line: &[u8], array: Range<usize>) -> Option<Vec<u8>> {
@@ -138,7 +140,7 @@ const fn numbers(first: bool) -> [u16; 4096] {
     let mut numbers = [NO_NUMBER; 4096];
     let mut value = 0;
     while value < 256 {
-        let [hundreds, tens, ones] = [value / 100, value / 10 % 10, value % 10];
+        let [hundreds, tens, ones] = digits(value);
         let mut i = 0;
         while i < 2 {
             // Beside a number of two digits or one; and any character beyond.

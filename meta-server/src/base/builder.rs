@@ -262,6 +262,7 @@ mod tests {
         assert_eq!(read[0].as_ref().unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(!current.exists());
     }
+
     #[test]
     fn the_file_that_is_being_written_has_the_highest_number() {
         let dir = tempfile::tempdir().unwrap();

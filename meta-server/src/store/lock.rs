@@ -6,6 +6,8 @@ use std::{
     io::{self, ErrorKind, Read, Seek, Write},
     os::unix::fs::MetadataExt,
     path::Path,
+    thread,
+    time::Duration,
 };
 
 use super::StoreError;
@@ -36,12 +38,27 @@ pub(super) fn sign(mut lock: &File) {
     let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(pid.as_bytes()));
 }
 
+/// How often, and how long apart, it is looked at who has a lock that was taken and not signed yet.
+const SIGN_TRIES: u32 = 20;
+const SIGN_AGAIN: Duration = Duration::from_millis(5);
+
+/// Who has signed it.
+fn signed(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    lock.rewind().and_then(|()| lock.read_to_string(&mut text)).ok()?;
+    text.trim().parse().ok()
+}
+
 fn take(mut lock: File, dir: &Path) -> Result<Option<File>, StoreError> {
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock).filter(|lock| is_at(lock, &dir.join(LOCK)))),
         Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let pid = lock.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            let pid = (0..SIGN_TRIES).find_map(|_| {
+                signed(&mut lock).or_else(|| {
+                    thread::sleep(SIGN_AGAIN);
+                    None
+                })
+            });
             Err(StoreError::Locked { dir: dir.to_owned(), pid })
         }
         Err(TryLockError::Error(err)) => Err(StoreError::io("lock", dir)(err)),

@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::{
     backup::{self, BackupArgs},
     cluster::{self, ClusterArgs},
-    compression::{self, CompressionArgs},
+    compression,
     live::{self, LiveArgs},
 };
 
@@ -19,7 +19,7 @@ pub fn run() -> Result<()> {
     println!("## Backup\n");
     backup::run(&BackupArgs { keys: KEYS, runs: 5, dir: None })?;
     println!("\n## Compression\n");
-    compression::run(&CompressionArgs { keys: KEYS, runs: 1, dir: None })?;
+    compression::run(&BackupArgs { keys: KEYS, runs: 1, dir: None })?;
     println!("\n## Writes and reads\n");
     let nodes = |nodes, only: Option<&str>| ClusterArgs {
         rounds: 1,

@@ -18,7 +18,6 @@ use clap::{Parser, Subcommand};
 use self::{
     backup::{BackupArgs, floor::Floor},
     cluster::ClusterArgs,
-    compression::CompressionArgs,
     live::LiveArgs,
 };
 
@@ -39,7 +38,7 @@ enum Command {
     /// Import, export, verify, inspect and start, of a generated backup
     Backup(BackupArgs),
     /// What compressing a backup costs in time, and what it saves on a link
-    Compression(CompressionArgs),
+    Compression(BackupArgs),
     /// Writes, reads and bulk load over gRPC, of a node or of several
     Cluster(ClusterArgs),
     /// A server with many keys that exports and compacts while clients write, and that is killed and started again

@@ -6,34 +6,20 @@ mod report;
 use std::{
     env,
     fs::{self, remove_file},
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
 use anyhow::Result;
-use clap::Args;
 use integration_tests::{binaries, measure, server::free_port};
 
 use self::report::Report;
 use crate::backup::{
-    dataset,
+    BackupArgs, dataset,
     process::{self, Taken},
     round::tool,
     server::MeasuredServer,
 };
-
-#[derive(Debug, Args)]
-pub struct CompressionArgs {
-    /// Keys in the backup
-    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub keys: u64,
-    /// How often each job is run; the table shows medians
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
-    pub runs: u64,
-    /// Where the files go, about 2 kB for each key; the system's temporary folder by default
-    #[arg(long)]
-    pub dir: Option<PathBuf>,
-}
 
 /// What `--compress` takes.
 pub const FORMS: [&str; 3] = ["none", "zstd", "gzip"];
@@ -55,7 +41,7 @@ pub struct Round {
     pub bytes: u64,
 }
 
-pub fn run(args: &CompressionArgs) -> Result<()> {
+pub fn run(args: &BackupArgs) -> Result<()> {
     let _ = (binaries::server(), binaries::tool());
     for (values, value) in VALUES {
         let dir = tempfile::tempdir_in(args.dir.clone().unwrap_or_else(env::temp_dir))?;
@@ -68,7 +54,7 @@ pub fn run(args: &CompressionArgs) -> Result<()> {
 }
 
 /// In each round one of every form.
-fn rounds(args: &CompressionArgs, value: Value, dir: &Path) -> Result<Vec<[Round; FORMS.len()]>> {
+fn rounds(args: &BackupArgs, value: Value, dir: &Path) -> Result<Vec<[Round; FORMS.len()]>> {
     let (backup, same, served) = (dir.join("backup"), dir.join("same-node"), dir.join("cluster"));
     dataset::write(&backup, args.keys, value)?;
     process::measure(&mut tool("import", &same, &backup))?;
