@@ -1,6 +1,13 @@
 //! What the benches ask of the machine, and medians of what they measured. Knows nothing of what is measured.
 
-use std::{fs, time::Duration};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+/// How long disks must have had nothing to do, and how long that is waited for.
+const QUIET: Duration = Duration::from_millis(100);
+const QUIET_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a program has used so far.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,6 +54,29 @@ pub fn held(id: u32) -> Option<Held> {
 /// Of the text of `/proc/ID/status`.
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
     status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+/// Returns once everything is on disk and disks have nothing to do, or after ten seconds of others' work. Syncing alone does not do:
+/// what a file that was deleted took is given back to the disk after that, and whoever writes meanwhile waits for it.
+pub fn quiet_disks() {
+    rustix::fs::sync();
+    let began = Instant::now();
+    let (mut seen, mut since) = (disk_work(), began);
+    while since.elapsed() < QUIET && began.elapsed() < QUIET_WITHIN {
+        thread::sleep(QUIET / 10);
+        let now = disk_work();
+        if now != seen {
+            (seen, since) = (now, Instant::now());
+        }
+    }
+}
+
+/// Of each disk how many writes and discards it has done, and how many it is at.
+fn disk_work() -> Vec<[u64; 3]> {
+    let disks = fs::read_to_string("/proc/diskstats").unwrap_or_default();
+    let numbers = |line: &str| -> Vec<u64> { line.split_whitespace().skip(3).flat_map(str::parse).collect() };
+    let at = |numbers: &[u64], field: usize| numbers.get(field).copied().unwrap_or_default();
+    disks.lines().map(numbers).map(|numbers| [4, 8, 11].map(|field| at(&numbers, field))).collect()
 }
 
 /// Programs that run or want to, on average of the last minute.

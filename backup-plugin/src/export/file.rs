@@ -10,9 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Advice, fadvise};
 use tempfile::NamedTempFile;
 
-use crate::write_behind::WriteBehind;
+use crate::write_behind::{Ahead, WriteBehind};
 
 const SUFFIX: &str = ".tmp";
 /// The characters between prefix and suffix: what `tempfile` draws.
@@ -62,7 +63,7 @@ impl BackupFile {
         // Tells the sweep of another export that this one is alive. Where a file system has no locks, its files are never swept.
         let _ = temp.as_file().try_lock();
         let written = temp.path().to_owned();
-        let behind = WriteBehind::start(move || File::open(&written)?.sync_data()).ok();
+        let behind = WriteBehind::start(Ahead::TwoSteps, move || to_disk(&written)).ok();
         Ok(BackupFile { path, folder, temp: BufWriter::with_capacity(BUFFER, temp), behind })
     }
 
@@ -123,6 +124,17 @@ impl Write for BackupFile {
     fn flush(&mut self) -> io::Result<()> {
         self.temp.flush()
     }
+}
+
+/// Puts on disk what was written so far, and has the kernel forget it. Kept, it would push out what servers on this machine read, to make
+/// room for what nobody reads soon; and memory that was not in use before is dear where the machine is a virtual one.
+fn to_disk(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    file.sync_data()?;
+    if let Err(error) = fadvise(&file, 0, None, Advice::DontNeed) {
+        tracing::debug!(file = %path.display(), %error, "what was written stays in the kernel's memory");
+    }
+    Ok(())
 }
 
 /// `path`, or what it links to; refused unless it is a file or nothing.

@@ -9,7 +9,11 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use backup_plugin::{cluster::ContentDigest, record::SeqV, write_behind::WriteBehind};
+use backup_plugin::{
+    cluster::ContentDigest,
+    record::SeqV,
+    write_behind::{Ahead, WriteBehind},
+};
 
 use super::{
     Base, BaseMeta, Sorter, TABLE, TABLE_FILES, broken, codec, open_table,
@@ -155,7 +159,7 @@ fn write_table<I: Item>(dir: &Path, records: impl Iterator<Item = I>) -> io::Res
     let mut ingestion = tree.ingestion().map_err(fail)?;
     let mut behind = {
         let files = table.join(TABLE_FILES);
-        WriteBehind::start(move || newest(&files)?.map_or(Ok(()), |file| file.sync_data()))?
+        WriteBehind::start(Ahead::Any, move || newest(&files)?.map_or(Ok(()), |file| file.sync_data()))?
     };
     let mut digest = I::Digest::default();
     let mut expiries: Option<Sorter> = None;

@@ -6,6 +6,7 @@
 
 mod builder;
 mod codec;
+mod erase;
 mod meta;
 mod sorter;
 mod stored;
@@ -14,10 +15,8 @@ use std::{
     fs,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    thread,
 };
 
 use backup_plugin::record::{LogId, MAX_KEY_BYTES, SeqV};
@@ -50,8 +49,15 @@ pub struct Base {
     meta: BaseMeta,
     /// How many records expire, once that was counted.
     expiring: OnceLock<u64>,
-    /// Set once no one should find this base again: its folder goes with its last reader.
-    obsolete: AtomicBool,
+    fate: Mutex<Fate>,
+}
+
+/// What becomes of a base's folder with its last reader.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Kept,
+    Deleted,
+    DeletedInParts,
 }
 
 impl Base {
@@ -65,7 +71,7 @@ impl Base {
             let reason = format!("{} is empty, and should hold {} records", table.display(), meta.keys);
             return Err(io::Error::new(ErrorKind::InvalidData, reason));
         }
-        Ok(Base { dir: dir.to_owned(), tree, meta, expiring: OnceLock::new(), obsolete: AtomicBool::new(false) })
+        Ok(Base { dir: dir.to_owned(), tree, meta, expiring: OnceLock::new(), fate: Mutex::new(Fate::Kept) })
     }
 
     pub fn meta(&self) -> &BaseMeta {
@@ -180,12 +186,22 @@ impl Base {
 
     /// Marks the folder for deletion, which happens when the last reader has gone.
     pub fn retire(&self) {
-        self.obsolete.store(true, Ordering::Release);
+        self.decide(Fate::Deleted);
+    }
+
+    /// The same for a base that may be large, beside writers that wait for the same disk. What is not deleted yet when the process
+    /// ends is swept when the store is opened next.
+    pub fn retire_in_parts(&self) {
+        self.decide(Fate::DeletedInParts);
     }
 
     /// Takes back [`Base::retire`].
     pub fn keep(&self) {
-        self.obsolete.store(false, Ordering::Release);
+        self.decide(Fate::Kept);
+    }
+
+    fn decide(&self, fate: Fate) {
+        *self.fate.lock().unwrap_or_else(PoisonError::into_inner) = fate;
     }
 
     fn broken(&self, err: &lsm_tree::Error) -> io::Error {
@@ -195,13 +211,30 @@ impl Base {
 
 impl Drop for Base {
     fn drop(&mut self) {
-        if !*self.obsolete.get_mut() {
+        match *self.fate.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            Fate::Kept => {}
+            Fate::Deleted => delete(&self.dir, |dir| fs::remove_dir_all(dir)),
+            Fate::DeletedInParts => delete_in_parts(&self.dir),
+        }
+    }
+}
+
+/// Deletes what is large on a thread of its own.
+fn delete_in_parts(dir: &Path) {
+    if erase::is_large(dir).unwrap_or(false) {
+        let dir = dir.to_owned();
+        let erase = move || delete(&dir, erase::erase);
+        if thread::Builder::new().name("base-eraser".to_owned()).spawn(erase).is_ok() {
             return;
         }
-        if let Err(err) = fs::remove_dir_all(&self.dir) {
-            // Whatever is left is swept when the store is opened next.
-            tracing::warn!(base = %self.dir.display(), error = %err, "cannot delete an obsolete base");
-        }
+    }
+    delete(dir, |dir| fs::remove_dir_all(dir));
+}
+
+fn delete(dir: &Path, delete: impl FnOnce(&Path) -> io::Result<()>) {
+    if let Err(err) = delete(dir) {
+        // Whatever is left is swept when the store is opened next.
+        tracing::warn!(base = %dir.display(), error = %err, "cannot delete an obsolete base");
     }
 }
 

@@ -185,7 +185,7 @@ impl StateMachine {
         self.shared.watchers.cut(Cut::Replaced);
         drop(state);
         if !Arc::ptr_eq(&old.base, &base) {
-            old.base.retire();
+            old.base.retire_in_parts();
         }
         Ok(())
     }
@@ -234,7 +234,7 @@ impl StateMachine {
         state.layers.drain(..frozen.layers.len());
         self.publish(&state);
         drop(state);
-        old.retire();
+        old.retire_in_parts();
         Ok(Arc::new(compacted))
     }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use integration_tests::measure::{Usage, usage};
+use integration_tests::measure::{Usage, quiet_disks, usage};
 
 /// How often a program is looked at: what is used up in less than this before its end goes unseen.
 const LOOK: Duration = Duration::from_millis(2);
@@ -25,7 +25,7 @@ pub struct Taken {
 
 /// Runs a program to its end, which must be a good one. Disks are quiet when it starts.
 pub fn measure(command: &mut Command) -> Result<Taken> {
-    rustix::fs::sync();
+    quiet_disks();
     let mut said = tempfile::tempfile()?;
     command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?);
     let began = Instant::now();

@@ -30,7 +30,7 @@ impl MeasuredServer {
     /// quiet when it starts.
     pub fn start(raft_dir: &Path, raft_port: u16, first: &[u8]) -> Result<(MeasuredServer, Taken)> {
         let runtime = Runtime::new()?;
-        rustix::fs::sync();
+        measure::quiet_disks();
         let began = Instant::now();
         let server = runtime.block_on(async {
             let server = Server::start(Settings { raft_port, ..Settings::of(raft_dir) }).await;

@@ -4,20 +4,22 @@
 mod report;
 
 use std::{
-    env,
+    cell::Cell,
+    env, fs,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool, atomic::Ordering},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use futures::future::try_join;
 use integration_tests::{
     binaries, measure,
     server::{Server, Settings, free_port},
     tool::metactl,
 };
-use tokio::{runtime::Builder, time::sleep};
+use tokio::{process::Command, runtime::Builder, time::sleep};
 
 use self::report::Report;
 use crate::{
@@ -58,12 +60,11 @@ const MODERATE: f64 = 0.25;
 
 /// What was measured in one round.
 struct Round {
-    /// Writes with nothing beside them, and with one export after the other.
-    quiet: Sample,
-    exporting: Sample,
-    /// The same with as many writes a second as a quarter of the first, on which nobody waits for another.
-    moderate: Sample,
-    moderate_exporting: Sample,
+    /// Writes with nothing beside them, with one export after the other, and with a program that does nothing but write and sync
+    /// as many bytes.
+    quiet: Writes,
+    exporting: Writes,
+    writing: Writes,
     /// Exports that ended meanwhile.
     exports: u64,
     compaction: Compaction,
@@ -74,6 +75,14 @@ struct Round {
     load_seconds: f64,
     /// Killed after them, until a client read a key.
     start: Taken,
+}
+
+/// What clients saw that write.
+struct Writes {
+    /// As fast as they are answered.
+    fast: Sample,
+    /// At a quarter of the rate of those that had nothing beside them, none waiting for another.
+    moderate: Sample,
 }
 
 /// A compaction of everything beside clients that write.
@@ -112,18 +121,31 @@ async fn round(arguments: &LiveArgs, backup: &Path, dir: &Path) -> Result<Round>
     let peer = Peer { address: server.grpc_address().to_owned(), processes: vec![server.id()], token: None };
     let (keys, length) = (Arc::<Keys>::default(), Duration::from_secs(arguments.seconds));
 
-    let quiet = peer.measure(job(Work::Upsert)?, &keys, length).await?;
-    let rate = ((quiet.rate * MODERATE) as u64).max(1);
-    let moderate = peer.measure_at(rate, job(Work::Upsert)?, &keys, length).await?;
-    let done = Arc::<AtomicBool>::default();
-    let exports = tokio::spawn(export_until(done.clone(), peer.address.clone(), dir.path().join("export")));
-    let exporting = peer.measure(job(Work::Upsert)?, &keys, length).await?;
-    let moderate_exporting = peer.measure_at(rate, job(Work::Upsert)?, &keys, length).await?;
-    done.store(true, Ordering::Relaxed);
-    let exports = exports.await?;
+    let fast = peer.measure(job(Work::Upsert)?, &keys, length).await?;
+    let writer =
+        Writer { rate: ((fast.rate * MODERATE) as u64).max(1), peer: peer.clone(), keys: keys.clone(), length };
+    let quiet = Writes { fast, moderate: writer.moderate().await? };
+    let this = env::current_exe()?;
+    let write = {
+        let (this, bytes) = (this.clone(), fs::metadata(backup)?.len());
+        async move |file| {
+            let write = Floor::Write { file, bytes }.command(&this);
+            let ended = Command::from(write).status().await?;
+            ensure!(ended.success(), "the writer {ended}");
+            Ok(())
+        }
+    };
+    let export = {
+        let address = peer.address.clone();
+        async move |file: PathBuf| {
+            metactl([&"export", &"--grpc-api-address", &address, &"--db", &file]).await.expect(0);
+            Ok(())
+        }
+    };
+    let (writing, _) = writer.beside(dir.path(), write).await?;
+    let (exporting, exports) = writer.beside(dir.path(), export).await?;
 
     let compaction = compact(&server, &peer, &keys).await?;
-    let this = env::current_exe()?;
     let ingest = process::measure(&mut Floor::Ingest { table: table.clone(), keys: arguments.keys }.command(&this))?;
     let iterate = process::measure(&mut Floor::Iterate { table, keys: arguments.keys }.command(&this))?;
 
@@ -133,43 +155,64 @@ async fn round(arguments: &LiveArgs, backup: &Path, dir: &Path) -> Result<Round>
     }
     let load_seconds = began.elapsed().as_secs_f64();
     server.kill().await;
-    rustix::fs::sync();
+    measure::quiet_disks();
     let began = Instant::now();
     let server = Server::start(settings()).await;
     first_read(&server, began, &bulk_key(0), bulk_value(0)).await?;
     let seconds = began.elapsed().as_secs_f64();
     let start = Taken { seconds, usage: measure::usage(server.id()).context("the server has ended")? };
     server.kill().await;
-    Ok(Round {
-        quiet,
-        exporting,
-        moderate,
-        moderate_exporting,
-        exports,
-        compaction,
-        iterate,
-        ingest,
-        load_seconds,
-        start,
-    })
+    Ok(Round { quiet, exporting, writing, exports, compaction, iterate, ingest, load_seconds, start })
 }
 
 fn job(work: Work) -> Result<&'static Job> {
     JOBS.iter().find(|job| job.work == work && job.clients > 1).context("there is such a job")
 }
 
-/// Exports again and again. Returns how often.
-async fn export_until(done: Arc<AtomicBool>, address: String, file: PathBuf) -> u64 {
-    let mut exports = 0;
-    while !done.load(Ordering::Relaxed) {
-        metactl([&"export", &"--grpc-api-address", &address, &"--db", &file]).await.expect(0);
-        exports += 1;
+/// Clients that write, in both ways.
+struct Writer {
+    peer: Peer,
+    keys: Arc<Keys>,
+    /// Of those that do not wait for each other, in a second.
+    rate: u64,
+    length: Duration,
+}
+
+impl Writer {
+    async fn fast(&self) -> Result<Sample> {
+        self.peer.measure(job(Work::Upsert)?, &self.keys, self.length).await
     }
-    exports
+
+    async fn moderate(&self) -> Result<Sample> {
+        self.peer.measure_at(self.rate, job(Work::Upsert)?, &self.keys, self.length).await
+    }
+
+    /// What they see while `work` is done again and again, each time to a file of its own, and how often it was. The files stay until the
+    /// end: to give back what a large file took keeps some disks busy for long.
+    async fn beside(&self, dir: &Path, work: impl AsyncFn(PathBuf) -> Result<()>) -> Result<(Writes, u64)> {
+        let dir = tempfile::tempdir_in(dir)?;
+        let done = Cell::new(false);
+        measure::quiet_disks();
+        let writes = async {
+            let writes = Writes { fast: self.fast().await?, moderate: self.moderate().await? };
+            done.set(true);
+            anyhow::Ok(writes)
+        };
+        let again = async {
+            let mut times = 0;
+            while !done.get() {
+                work(dir.path().join(times.to_string())).await?;
+                times += 1;
+            }
+            Ok(times)
+        };
+        try_join(writes, again).await
+    }
 }
 
 /// Compacts while clients write.
 async fn compact(server: &Server, peer: &Peer, keys: &Arc<Keys>) -> Result<Compaction> {
+    measure::quiet_disks();
     // Ended by hand, when the compaction has.
     let long = Duration::from_secs(120);
     let writers = {

@@ -7,7 +7,7 @@ use std::{
 
 use integration_tests::measure::{median, sorted};
 
-use super::Round;
+use super::{Round, Writes};
 
 pub struct Report<'a> {
     pub keys: u64,
@@ -26,6 +26,22 @@ impl Report<'_> {
         let ratio = self.median(|round| figure(round)[0] / figure(round)[1]);
         writeln!(f, "| {name} | {measured:.2} | {against:.2} | {ratio:.2} | {goal} |")
     }
+
+    /// A figure of writes, against that of writes with nothing beside them.
+    fn pair(
+        &self,
+        f: &mut Formatter<'_>,
+        name: &str,
+        goal: &str,
+        writes: impl Fn(&Round) -> &Writes,
+        figure: impl Fn(&Writes) -> f64,
+    ) -> fmt::Result {
+        self.row(f, name, goal, |round| [figure(writes(round)), figure(&round.quiet)])
+    }
+}
+
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 impl Display for Report<'_> {
@@ -34,21 +50,22 @@ impl Display for Report<'_> {
         writeln!(f, "{keys} keys in the store, 64 clients that write for {seconds} s, {} rounds\n", rounds.len())?;
         writeln!(f, "| figure | median | against | ratio | to reach |")?;
         writeln!(f, "|---|---|---|---|---|")?;
-        let ms = |p99: Duration| p99.as_secs_f64() * 1e3;
-        self.row(f, "p99 of a write while exports stream, ms", "1.3", |round| {
-            [ms(round.exporting.p99), ms(round.quiet.p99)]
-        })?;
-        self.row(f, "writes a second meanwhile", "–", |round| [round.exporting.rate, round.quiet.rate])?;
-        let rate = self.median(|round| round.moderate.rate);
-        let at_rate = |part: &str| {
-            format!("{part} at {rate:.0} writes a second, each from when it is due, while exports stream, ms")
-        };
-        self.row(f, &at_rate("p99"), "1.3", |round| [ms(round.moderate_exporting.p99), ms(round.moderate.p99)])?;
-        self.row(f, &at_rate("p50"), "–", |round| [ms(round.moderate_exporting.p50), ms(round.moderate.p50)])?;
+        let rate = self.median(|round| round.quiet.moderate.rate);
+        let at_rate = format!(" at {rate:.0} a second, each from when it is due,");
+        for (beside, goal, writes) in [
+            ("exports stream", "1.3", (|round| &round.exporting) as fn(&Round) -> &Writes),
+            ("a program writes and syncs as many bytes", "–", |round| &round.writing),
+        ] {
+            self.pair(f, &format!("p99 of a write while {beside}, ms"), goal, writes, |writes| ms(writes.fast.p99))?;
+            self.pair(f, "writes a second meanwhile", "–", writes, |writes| writes.fast.rate)?;
+            let p99 = format!("p99 of a write{at_rate} while {beside}, ms");
+            self.pair(f, &p99, goal, writes, |writes| ms(writes.moderate.p99))?;
+            self.pair(f, "p50 of these, ms", "–", writes, |writes| ms(writes.moderate.p50))?;
+        }
         self.row(f, "compaction beside the writers, and iterate, then ingest, s", "1.5", |round| {
             [round.compaction.seconds, round.iterate.seconds + round.ingest.seconds]
         })?;
-        self.row(f, "writes a second meanwhile", "0.7", |round| [round.compaction.rate, round.quiet.rate])?;
+        self.row(f, "writes a second meanwhile", "0.7", |round| [round.compaction.rate, round.quiet.fast.rate])?;
         writeln!(
             f,
             "| killed after {keys} more keys, start to first read | {:.2} s | – | – | 1 s |",
