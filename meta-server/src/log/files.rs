@@ -14,12 +14,13 @@ use super::{
     frame::{Frame, Record, Salt},
     mark::Mark,
     segment::{self, Header, Segment},
+    spare::Spare,
 };
 
 /// A segment that has come to this many bytes is followed by another one.
 pub(super) const SEGMENT: u64 = 4 << 20;
 
-/// How many times a segment is made longer while it is filled.
+/// How many times a segment is made longer while it is filled, if it was not made as long as that before.
 const ROOMS: u64 = 16;
 
 /// What a new segment is called until its header is on disk.
@@ -50,6 +51,8 @@ pub(super) struct Files {
     /// The number of the last one, which is written to.
     last: u32,
     segment: Segment,
+    /// What the next segment will be made of, once this one is half full.
+    spare: Option<Spare>,
     /// The number of the next frame.
     next_frame: u64,
 }
@@ -180,7 +183,7 @@ impl Files {
         next_frame: u64,
     ) -> Self {
         let (oldest, last) = (numbers.start, numbers.end);
-        Self { folder, salt: Salt(salt), segment_bytes, oldest, last, segment, next_frame }
+        Self { folder, salt: Salt(salt), segment_bytes, oldest, last, segment, spare: None, next_frame }
     }
 
     pub(super) fn salt(&self) -> Salt {
@@ -207,7 +210,16 @@ impl Files {
         let at = self.segment.append(frame.finish(self.next_frame)?)?;
         self.sync()?;
         self.next_frame += 1;
+        let half = self.segment_bytes / 2;
+        if at < half && self.segment.end() >= half {
+            self.spare = Spare::prepare(self.folder.path.join(NEW), self.spare_bytes());
+        }
         Ok(at)
+    }
+
+    /// The last frame goes beyond what makes a segment full.
+    fn spare_bytes(&self) -> u64 {
+        self.segment_bytes + room(self.segment_bytes)
     }
 
     /// Begins a new segment; `header` is told its number and that of its first frame. Goes on with the full one where a file can not
@@ -216,7 +228,12 @@ impl Files {
         // The seal takes a number of its own.
         let header = header(self.last + 1, self.next_frame + 1);
         let new = self.folder.path.join(NEW);
-        let Ok(mut next) = Segment::create(new, &header, room(self.segment_bytes)) else { return Ok(()) };
+        let room = room(self.segment_bytes);
+        let next = match self.spare.take().and_then(Spare::take) {
+            Some(file) => Segment::begin(file, new, &header, self.spare_bytes(), room),
+            None => Segment::create(new, &header, room),
+        };
+        let Ok(mut next) = next else { return Ok(()) };
         self.folder.publish(&mut next, header.segment)?;
         // Only now: a seal promises that the next segment is there.
         let mut seal = Frame::new(self.salt);

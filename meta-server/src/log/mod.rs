@@ -17,6 +17,7 @@ mod model_tests;
 mod open;
 mod read;
 mod segment;
+mod spare;
 mod state;
 mod tail;
 #[cfg(test)]

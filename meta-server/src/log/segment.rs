@@ -1,7 +1,8 @@
 //! One file of the log: its mark, a header that says where the log stood when it was begun, then frames, then room.
 //!
 //! A segment gets its name once its header is on disk, so one that has no header is damaged. It is kept longer than what was
-//! written to it, with zeros: a sync that also makes a file longer takes twice as long. Knows nothing of what records mean.
+//! written to it, with zeros: a sync that also makes a file longer takes twice as long, and far longer beside others. Knows
+//! nothing of what records mean.
 
 use std::{
     fs::File,
@@ -91,6 +92,14 @@ impl Segment {
         let last = &bytes[found.last_frame.clone()];
         file.write_all_at(last, found.last_frame.start as u64).map_err(tried())?;
         Ok(Self { file: Arc::new(file), path, end: found.end as u64, len, room, next_slot: 0 })
+    }
+
+    /// Makes one of a file of `len` zeros, in `path`. Its header is not synced, and it has no name yet.
+    pub(super) fn begin(file: File, path: PathBuf, header: &Header, len: u64, room: u64) -> io::Result<Self> {
+        let bytes = encode_header(header)?;
+        file.write_all_at(&bytes, 0).map_err(failed(format!("write {}", path.display())))?;
+        let end = bytes.len() as u64;
+        Ok(Self { file: Arc::new(file), path, end, len: len.max(end), room, next_slot: 0 })
     }
 
     pub(super) fn file(&self) -> Arc<File> {

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::{
     LogDb,
+    files::SEGMENT,
     testing::{entry, id, truncate_after},
 };
 use crate::raft::types::{Entry, Vote};
@@ -105,6 +106,32 @@ fn purging_frees_the_disk() {
         largest = largest.max(log.stats().unwrap().disk_bytes);
     }
     assert!(largest <= 24 << 20, "{largest} bytes on disk for at most 1100 entries");
+}
+
+#[test]
+fn a_segment_that_follows_another_is_as_long_as_it_will_be_from_the_start() {
+    let (dir, log) = opened();
+    let mut last = 0;
+    while !dir.path().join("0000000003.wal").exists() {
+        log.append_blocking(entries(last..last + 10, 10_000)).unwrap();
+        last += 10;
+    }
+    let lengths = || -> Vec<(String, u64)> {
+        let files = std::fs::read_dir(dir.path()).unwrap().map(Result::unwrap);
+        let mut lengths: Vec<_> =
+            files.map(|file| (file.file_name().into_string().unwrap(), file.metadata().unwrap().len())).collect();
+        lengths.sort();
+        lengths
+    };
+    let whole = SEGMENT + super::files::room(SEGMENT);
+    let followed = lengths()[1..].to_vec();
+    assert_eq!(followed, [("0000000002.wal".to_owned(), whole), ("0000000003.wal".to_owned(), whole)]);
+    // Half full, so that another one is made, which nobody needs in the end.
+    log.append_blocking(entries(last..last + 250, 10_000)).unwrap();
+    log.close().unwrap();
+    assert_eq!(lengths()[1..], followed);
+    let log = LogDb::open(dir.path()).unwrap();
+    assert!(log.iter(0..u64::MAX).map(Result::unwrap).eq(entries(0..last + 250, 10_000)));
 }
 
 #[test]
