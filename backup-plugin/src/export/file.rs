@@ -1,11 +1,9 @@
 //! Publishes a backup file: it appears under its name whole and on disk, or what was there before stays.
 //!
-//! Bytes go to `.NAME.export-XXXXXX.tmp` beside the file, which only its owner may read. An error or a drop removes it; one that a
-//! killed export left is swept by the next export to that name. Knows nothing of what they say.
+//! Bytes go to a temporary file beside it (`temp`), which an error or a drop removes. Knows nothing of what they say.
 
 use std::{
-    ffi::{OsStr, OsString},
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io::{self, BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -13,11 +11,9 @@ use std::{
 use rustix::fs::{Advice, fadvise};
 use tempfile::NamedTempFile;
 
+use super::temp::{sweep, temp_file};
 use crate::write_behind::{Ahead, WriteBehind};
 
-const SUFFIX: &str = ".tmp";
-/// The characters between prefix and suffix: what `tempfile` draws.
-const RANDOM: usize = 6;
 /// Bytes that are gathered before they are written; more than that at once is written as it is.
 const BUFFER: usize = 64 * 1024;
 
@@ -54,14 +50,12 @@ impl BackupFile {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         };
-        let prefix = temp_prefix(name);
-        sweep(&folder, &prefix);
-        let temp =
-            tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM).tempfile_in(&folder).map_err(
-                |source| FileError::Io { tried: "create a temporary file in", path: folder.clone(), source },
-            )?;
-        // Tells the sweep of another export that this one is alive. Where a file system has no locks, its files are never swept.
-        let _ = temp.as_file().try_lock();
+        sweep(&folder, name);
+        let temp = temp_file(&folder, name).map_err(|source| FileError::Io {
+            tried: "create a temporary file in",
+            path: folder.clone(),
+            source,
+        })?;
         let written = temp.path().to_owned();
         let behind = WriteBehind::start(Ahead::TwoSteps, move || to_disk(&written)).ok();
         Ok(BackupFile { path, folder, temp: BufWriter::with_capacity(BUFFER, temp), behind })
@@ -165,39 +159,6 @@ fn refused(path: &Path, reason: &'static str) -> FileError {
     FileError::Refused { path: path.to_owned(), reason }
 }
 
-fn temp_prefix(name: &OsStr) -> OsString {
-    let mut prefix = OsString::from(".");
-    prefix.push(name);
-    prefix.push(".export-");
-    prefix
-}
-
-/// Removes what killed exports to this name left. What cannot be removed stays: a new export does not depend on it.
-fn sweep(folder: &Path, prefix: &OsStr) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if !is_temp_name(&entry.file_name(), prefix) {
-            continue;
-        }
-        let Ok(file) = File::open(&path) else { continue };
-        match file.try_lock() {
-            Ok(()) => match fs::remove_file(&path) {
-                Ok(()) => tracing::info!(file = %path.display(), "removed what a killed export left"),
-                Err(error) => tracing::warn!(file = %path.display(), %error, "cannot remove what a killed export left"),
-            },
-            Err(TryLockError::WouldBlock | TryLockError::Error(_)) => {}
-        }
-    }
-}
-
-fn is_temp_name(name: &OsStr, prefix: &OsStr) -> bool {
-    name.as_encoded_bytes()
-        .strip_prefix(prefix.as_encoded_bytes())
-        .and_then(|rest| rest.strip_suffix(SUFFIX.as_bytes()))
-        .is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -286,27 +247,5 @@ mod tests {
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(there.path().join("b-1")).unwrap(), "new\n");
         assert_eq!(names(&folder), ["latest"]);
-    }
-
-    #[test]
-    fn what_a_killed_export_left_is_swept_and_nothing_else_is() {
-        let folder = TempDir::new().unwrap();
-        let path = folder.path().join("b");
-        let running = begun(&path, "by another export, still running");
-        for name in [".b.export-a1B2c3.tmp", ".b.export-.tmp", ".b.tmp", ".c.export-a1B2c3.tmp", "b.export-a1B2c3.tmp"]
-        {
-            fs::write(folder.path().join(name), "left").unwrap();
-        }
-        begun(&path, "new").publish().unwrap();
-        let left: Vec<String> = names(&folder).into_iter().filter(|name| !running.is_called(name)).collect();
-        assert_eq!(left, [".b.export-.tmp", ".b.tmp", ".c.export-a1B2c3.tmp", "b", "b.export-a1B2c3.tmp"]);
-        running.publish().unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "by another export, still running\n");
-    }
-
-    impl BackupFile {
-        fn is_called(&self, name: &str) -> bool {
-            self.temp.get_ref().path().file_name() == Some(OsStr::new(name))
-        }
     }
 }

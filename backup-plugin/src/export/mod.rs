@@ -8,6 +8,7 @@ mod compress;
 pub mod file;
 mod lines;
 mod summary;
+mod temp;
 mod urgency;
 mod write;
 
