@@ -1,6 +1,7 @@
 //! An export that is told to stop: it ends at once, whatever it was doing, and takes everything it made with it.
 
 use std::{
+    ffi::OsString,
     fs,
     path::Path,
     process::ExitStatus,
@@ -9,7 +10,7 @@ use std::{
 
 use integration_tests::{
     binaries, folder, generate,
-    tool::{args, command, import},
+    tool::{args, command, ended, import},
     wait,
 };
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,16 +29,25 @@ async fn stopped_server(temp: &Path) {
 
 /// Starts an export of that folder, and waits until it has begun its private copy.
 async fn start_export(temp: &Path, db: &Path) -> Child {
-    let line = args([&"export", &"--raft-dir", &temp.join("meta"), &"--db", &db]);
-    let tool = command(&binaries::tool(), &line).env("TMPDIR", temp.join("tmp")).spawn().unwrap();
+    start_export_by(&binaries::tool(), args([]), temp, db).await
+}
+
+/// The same, by a program that is given `before` and then the tool's arguments.
+async fn start_export_by(program: &Path, before: Vec<OsString>, temp: &Path, db: &Path) -> Child {
+    let line = [before, args([&"export", &"--raft-dir", &temp.join("meta"), &"--db", &db])].concat();
+    let tool = command(program, &line).env("TMPDIR", temp.join("tmp")).spawn().unwrap();
     wait::until_true("a private copy", || !folder::names(&temp.join("tmp")).is_empty()).await;
     tool
 }
 
-/// Sends a signal, and waits for the end without reading what the tool writes.
-async fn stop(tool: &mut Child, signal: Signal) -> ExitStatus {
+fn send(tool: &Child, signal: Signal) {
     let id = i32::try_from(tool.id().unwrap()).unwrap();
     kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+}
+
+/// Sends a signal, and waits for the end without reading what the tool writes.
+async fn stop(tool: &mut Child, signal: Signal) -> ExitStatus {
+    send(tool, signal);
     timeout(Duration::from_secs(5), tool.wait()).await.expect("the tool ends").unwrap()
 }
 
@@ -45,12 +55,26 @@ async fn stop(tool: &mut Child, signal: Signal) -> ExitStatus {
 async fn an_export_into_a_pipe_that_nobody_reads_ends_on_a_signal() {
     let temp = tempfile::tempdir().unwrap();
     stopped_server(temp.path()).await;
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut tool = start_export(temp.path(), Path::new("")).await;
         sleep(Duration::from_secs(1)).await;
         assert_eq!(stop(&mut tool, signal).await.code(), Some(1));
         assert_eq!(folder::names(&temp.path().join("tmp")), [""; 0]);
     }
+}
+
+#[tokio::test]
+async fn an_export_whose_hangups_are_ignored_goes_on_when_its_terminal_goes() {
+    let temp = tempfile::tempdir().unwrap();
+    stopped_server(temp.path()).await;
+    // As `nohup` does it, which also changes where its output goes.
+    let ignoring = args([&"-c", &"trap '' HUP; exec \"$@\"", &"sh", &binaries::tool()]);
+    let tool = start_export_by(Path::new("sh"), ignoring, temp.path(), Path::new("")).await;
+    // Much more is left to be written than the pipe takes.
+    send(&tool, Signal::HUP);
+    let ran = ended(tool).await.expect(0);
+    assert_eq!(ran.stdout.lines().filter(|line| line.contains("{\"GenericKV\":")).count(), 20_000);
+    assert_eq!(folder::names(&temp.path().join("tmp")), [""; 0]);
 }
 
 #[tokio::test]

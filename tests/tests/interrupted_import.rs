@@ -1,16 +1,20 @@
 //! An import that is killed, at any moment: the old data is live and whole, or the new; and the next open clears away
-//! the rest.
+//! the rest. One that is told to stop says which of the two it is.
 
 use std::{path::Path, time::Duration};
 
 use integration_tests::{
     folder, generate,
     server::{Server, Settings},
-    tool::{export_folder, import, start_metactl},
+    tool::{ended, export_folder, import, start_metactl},
     wait,
 };
-use rustix::process::Signal;
-use tokio::{io::AsyncWriteExt, process::ChildStdin, time::sleep};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, ChildStdin},
+    time::sleep,
+};
 
 const KEYS: u64 = 5_000;
 
@@ -84,6 +88,72 @@ async fn a_killed_import_leaves_the_old_store_or_the_new_one_and_nothing_else() 
         assert_eq!(folder::names(&raft_dir).len(), 3, "{moment:?}: {:?}", folder::names(&raft_dir));
     }
     assert!(survived[0] >= 4, "the old store after {}, the new after {} kills", survived[0], survived[1]);
+}
+
+fn send(tool: &Child, signal: Signal) {
+    let id = i32::try_from(tool.id().unwrap()).unwrap();
+    kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
+}
+
+#[tokio::test]
+async fn an_import_that_is_told_to_stop_says_that_the_folder_holds_what_it_held() {
+    let temp = tempfile::tempdir().unwrap();
+    let (raft_dir, old_file, new_file) = (temp.path().join("meta"), temp.path().join("old"), temp.path().join("new"));
+    generate::write(&old_file, 50, 20);
+    generate::write(&new_file, KEYS, 60);
+    let new_text = std::fs::read_to_string(&new_file).unwrap();
+    import(&raft_dir, &old_file).await;
+    let old = export_folder(&raft_dir).await;
+    // Its input ends with the signal, as that of a pipeline that is interrupted does, or stays open.
+    for (signal, ends) in [(Signal::INT, true), (Signal::TERM, true), (Signal::HUP, true), (Signal::TERM, false)] {
+        let mut tool = start_metactl([&"import", &"--raft-dir", &raft_dir]);
+        let mut stdin = tool.stdin.take().unwrap();
+        feed(&mut stdin, &new_text[..new_text.len() / 2]).await;
+        wait::until_true("a generation beside the live one", || generations(&raft_dir) == 2).await;
+        send(&tool, signal);
+        let open = if ends { None } else { Some(stdin) };
+        let ran = ended(tool).await.expect(1);
+        drop(open);
+        let said = format!("error: interrupted: nothing was imported, and {} holds what it held\n", raft_dir.display());
+        assert_eq!(ran.stderr, said, "{signal:?}");
+        assert_eq!(export_folder(&raft_dir).await, old, "{signal:?}");
+        // What has not ended within a second, or waits for its input, can not clear away, and the next open does.
+        assert!(generations(&raft_dir) <= 2, "{signal:?}: {:?}", folder::names(&raft_dir));
+    }
+    import(&raft_dir, &new_file).await;
+    assert_eq!(folder::names(&raft_dir).len(), 3);
+}
+
+#[tokio::test]
+async fn an_import_that_is_told_to_stop_at_any_moment_says_the_truth() {
+    let temp = tempfile::tempdir().unwrap();
+    let (raft_dir, old_file, new_file) = (temp.path().join("meta"), temp.path().join("old"), temp.path().join("new"));
+    generate::write(&old_file, 50, 20);
+    generate::write(&new_file, KEYS, 60);
+    let new_text = std::fs::read_to_string(&new_file).unwrap();
+    import(&raft_dir, &new_file).await;
+    let new = export_folder(&raft_dir).await;
+    for ms in [0, 5, 10, 20, 30, 40, 60, 80, 100, 150] {
+        import(&raft_dir, &old_file).await;
+        let old = export_folder(&raft_dir).await;
+        let mut tool = start_metactl([&"import", &"--raft-dir", &raft_dir]);
+        let mut stdin = tool.stdin.take().unwrap();
+        feed(&mut stdin, &new_text[..5000]).await;
+        wait::until_true("a generation beside the live one", || generations(&raft_dir) == 2).await;
+        feed(&mut stdin, &new_text[5000..]).await;
+        drop(stdin);
+        sleep(Duration::from_millis(ms)).await;
+        send(&tool, Signal::TERM);
+        let ran = ended(tool).await;
+        let found = export_folder(&raft_dir).await;
+        match ran.code {
+            Some(0) => assert!(found == new && ran.stderr.contains("imported "), "{ms} ms: {}", ran.stderr),
+            code => {
+                assert_eq!(code, Some(1), "{ms} ms: {}", ran.stderr);
+                assert!(found == old && ran.stderr.contains("holds what it held"), "{ms} ms: {}", ran.stderr);
+            }
+        }
+    }
 }
 
 fn generations(raft_dir: &Path) -> usize {

@@ -81,6 +81,8 @@ pub enum CtlError {
     Json(#[source] serde_json::Error),
     #[error("interrupted, before the work was done")]
     Interrupted,
+    #[error("interrupted: nothing was imported, and {} holds what it held", raft_dir.display())]
+    ImportInterrupted { raft_dir: PathBuf },
     #[error("cannot run the threads and signal handlers of this tool")]
     Runtime(#[source] io::Error),
 }

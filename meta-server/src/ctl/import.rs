@@ -26,6 +26,7 @@ use super::{
     print,
     progress::Meter,
     sink,
+    stopping::{Stopping, unless_stopped},
 };
 use crate::{
     backup::target::StoreTarget,
@@ -54,7 +55,7 @@ The server must be stopped. What the folder holds is replaced in one step, when 
 and written; until then, and on any error, it stays as it is.";
 
 /// Seed the folder of a stopped server from a backup
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ImportArgs {
     /// The folder to seed
@@ -156,37 +157,23 @@ pub enum Again {
     LeaveAlone,
 }
 
-/// Runs an import and tells the result: on standard error, or as JSON on standard output.
+/// Runs an import and tells the result: on standard error, or as JSON on standard output. A signal ends it.
 ///
 /// # Errors
 ///
 /// Whatever the error, the folder holds what it held.
 pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlError> {
     let began = Instant::now();
-    let target = StoreTarget::new(args.raft_dir.clone()).replacing(replaced(args));
-    let mut options = args.restored.options()?;
-    let path = args.restored.path();
+    let options = args.restored.options()?;
     if args.how.plan {
         return tell_plan(args, &options, as_json);
     }
-    let input = Input::open(path.as_deref())?;
-    if again == Again::LeaveAlone {
-        let known = target.origins()?;
-        // A kept one counts too: whoever has switched back from an import does not want it again. A file is read once more rather
-        // than built in vain; a pipe can not be.
-        for origin in known.iter().filter(|_| input.is_file()) {
-            if let Some(node_id) = import::is_origin(*origin, Input::open(path.as_deref())?.reader, &options) {
-                return tell_unchanged(&args.raft_dir, node_id, as_json);
-            }
-        }
-        options = options.unless_from(known);
-    }
-    check_room(args, &input)?;
-    let Input { name, reader, bytes } = input;
-
-    let meter = Meter::start(bytes);
-    let outcome = import::run(reader, &name, &target, &options, &mut |progress| meter.set(progress.bytes))?;
-    drop(meter);
+    let of_thread = args.clone();
+    let seeded = unless_stopped(&args.raft_dir, move |stopping| seed(&of_thread, again, options, stopping))?;
+    let outcome = match seeded {
+        Seeded::Ended(outcome) => outcome,
+        Seeded::Known { node_id } => return tell_unchanged(&args.raft_dir, node_id, as_json),
+    };
 
     let imported = Imported { outcome, raft_dir: args.raft_dir.clone(), seconds: began.elapsed().as_secs_f64() };
     if as_json {
@@ -194,6 +181,39 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
     }
     note(&imported.report());
     Ok(())
+}
+
+/// What became of a folder.
+enum Seeded {
+    Ended(ImportOutcome),
+    /// It was imported from this input already, as this node.
+    Known {
+        node_id: u64,
+    },
+}
+
+fn seed(args: &ImportArgs, again: Again, mut options: ImportOptions, stopping: &Stopping) -> Result<Seeded, CtlError> {
+    let target = StoreTarget::new(args.raft_dir.clone()).replacing(replaced(args));
+    let path = args.restored.path();
+    let input = Input::open(path.as_deref())?;
+    if again == Again::LeaveAlone {
+        let known = target.origins()?;
+        // A kept one counts too: whoever has switched back from an import does not want it again. A file is read once more rather
+        // than built in vain; a pipe can not be.
+        for origin in known.iter().filter(|_| input.is_file()) {
+            let reader = stopping.reader(Input::open(path.as_deref())?.reader);
+            if let Some(node_id) = import::is_origin(*origin, reader, &options) {
+                return Ok(Seeded::Known { node_id });
+            }
+        }
+        options = options.unless_from(known);
+    }
+    check_room(args, &input)?;
+    let Input { name, reader, bytes } = input;
+    let (reader, target) = (stopping.reader(reader), stopping.target(target));
+    let meter = Meter::start(bytes);
+    let outcome = import::run(reader, &name, &target, &options, &mut |progress| meter.set(progress.bytes))?;
+    Ok(Seeded::Ended(outcome))
 }
 
 /// Reads and checks the input as an import does, and tells the plan that an import would execute.

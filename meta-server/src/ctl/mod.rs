@@ -29,6 +29,7 @@ mod scratch;
 mod signals;
 mod sink;
 mod status;
+mod stopping;
 mod trigger_snapshot;
 mod upsert;
 mod verify;

@@ -2,23 +2,23 @@
 //! Knows nothing of what the work is.
 
 use std::{
-    io::{self, Read},
+    io::Read,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
 };
 
 use tokio::task::spawn_blocking;
 
-use super::{CtlError, block_on, plan, signals::interruption};
+use super::{
+    CtlError, block_on, plan,
+    signals::interruption,
+    stopping::{Stoppable, Stopping},
+};
 use crate::{backup::offline::PrivateCopy, store::StoreError};
 
 /// The folder, for as long as the work runs.
 pub(super) struct Scratch {
     path: PathBuf,
-    stop: Arc<AtomicBool>,
+    stopping: Stopping,
 }
 
 /// Does `work`, which may block, in a folder that is removed when it has ended, or when a signal has ended it.
@@ -27,16 +27,16 @@ pub(super) fn in_scratch<T: Send + 'static>(
 ) -> Result<T, CtlError> {
     // It outlives the thread, which has had its time by then to see that it is to stop.
     let mut folder = None;
-    let stop = Arc::new(AtomicBool::new(false));
+    let stopping = Stopping::default();
     block_on(async {
         // First: a signal must not find a folder, and nobody who removes it.
         let interrupted = interruption()?;
         let path = folder.insert(PrivateCopy::create()?).path().to_owned();
-        let scratch = Scratch { path, stop: stop.clone() };
+        let scratch = Scratch { path, stopping: stopping.clone() };
         tokio::select! {
             result = spawn_blocking(move || work(&scratch)) => result.map_err(|error| CtlError::Runtime(error.into()))?,
             error = interrupted => {
-                stop.store(true, Ordering::Relaxed);
+                stopping.stop();
                 Err(error)
             }
         }
@@ -50,7 +50,7 @@ impl Scratch {
 
     /// The same input, which ends with an error once the work is to stop.
     pub(super) fn reader<R: Read>(&self, input: R) -> Stoppable<R> {
-        Stoppable { input, stop: self.stop.clone() }
+        self.stopping.reader(input)
     }
 
     /// Refuses to begin what needs more room than there is.
@@ -62,22 +62,6 @@ impl Scratch {
             return Err(CtlError::NoRoomToTry { input, needed, free, folder });
         }
         Ok(())
-    }
-}
-
-/// An input that a signal ends.
-pub(super) struct Stoppable<R> {
-    input: R,
-    stop: Arc<AtomicBool>,
-}
-
-impl<R: Read> Read for Stoppable<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.stop.load(Ordering::Relaxed) {
-            // Not `Interrupted`, which would be tried again.
-            return Err(io::Error::other("a signal has ended it"));
-        }
-        self.input.read(buffer)
     }
 }
 
@@ -103,21 +87,11 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_by_what_it_takes_and_what_there_is() {
-        let scratch = Scratch { path: std::env::temp_dir().join("any"), stop: Arc::default() };
+        let scratch = Scratch { path: std::env::temp_dir().join("any"), stopping: Stopping::default() };
         assert!(scratch.check_room("b", 1).is_ok());
         let Err(error) = scratch.check_room("b.ndjson", u64::MAX) else { panic!("there is room for everything") };
         let text = error.to_string();
         let takes = format!("to try b.ndjson takes about {} bytes in {}, ", u64::MAX, std::env::temp_dir().display());
         assert!(text.starts_with(&takes) && text.contains("set TMPDIR"), "{text}");
-    }
-
-    #[test]
-    fn an_input_ends_when_it_is_to_stop() {
-        let scratch = Scratch { path: PathBuf::new(), stop: Arc::default() };
-        let mut reader = scratch.reader(io::repeat(7));
-        let mut buffer = [0; 4];
-        assert_eq!((reader.read(&mut buffer).unwrap(), buffer), (4, [7; 4]));
-        scratch.stop.store(true, Ordering::Relaxed);
-        assert!(reader.read_to_end(&mut Vec::new()).is_err());
     }
 }
