@@ -22,6 +22,7 @@ use super::{
 use crate::{
     base::{Base, BaseMeta},
     command::Limits,
+    error_chain::chain,
     log::LogDb,
     raft::{
         convert,
@@ -294,7 +295,7 @@ fn sync_folder(dir: &Path) -> io::Result<()> {
 fn folder(err: StoreError) -> RestoreError {
     match err {
         StoreError::Io { tried, path, source } => disk(tried, &path)(source),
-        other => RestoreError::Folder(other.to_string()),
+        other => RestoreError::Folder(chain(&other)),
     }
 }
 

@@ -12,6 +12,7 @@ mod sorter;
 mod stored;
 
 use std::{
+    fmt::Display,
     fs,
     io::{self, ErrorKind},
     path::{Path, PathBuf},
@@ -273,9 +274,26 @@ fn config(dir: &Path) -> Config {
 
 /// The engine's error as an I/O error that names the table.
 fn broken(dir: &Path, err: &lsm_tree::Error) -> io::Error {
-    let kind = match err {
-        lsm_tree::Error::Io(err) => err.kind(),
-        _ => io::ErrorKind::InvalidData,
-    };
-    io::Error::new(kind, format!("cannot use the table in {}: {err}", dir.display()))
+    let said =
+        |kind, what: &dyn Display| io::Error::new(kind, format!("cannot use the table in {}: {what}", dir.display()));
+    match err {
+        // The engine would show how Rust writes it.
+        lsm_tree::Error::Io(err) => said(err.kind(), err),
+        err => said(ErrorKind::InvalidData, err),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_the_disk_is_told_as_people_read_it() {
+        let full = rustix::io::Errno::NOSPC.into();
+        let error = broken(Path::new("/m/table"), &lsm_tree::Error::Io(full));
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert_eq!(error.to_string(), "cannot use the table in /m/table: No space left on device (os error 28)");
+        let error = broken(Path::new("/m/table"), &lsm_tree::Error::Unrecoverable);
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+    }
 }

@@ -30,6 +30,9 @@ pub enum CtlError {
     InsideStore { file: PathBuf, raft_dir: PathBuf },
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// The disk under the folder failed, or is full.
+    #[error("the import failed, and {} holds what it held", raft_dir.display())]
+    NotImported { raft_dir: PathBuf, source: ImportError },
     #[error(transparent)]
     Diff(#[from] DiffError),
     /// Of a command that answers with exit code 1.

@@ -12,7 +12,8 @@ use std::{
 use backup_plugin::{
     clock,
     cluster::{Member, MemberList},
-    import::{self, ImportOptions, ImportOutcome, ImportSummary, Stop},
+    import::{self, ImportError, ImportOptions, ImportOutcome, ImportSummary, Stop},
+    target::RestoreError,
 };
 use clap::Args;
 use serde_json::{Value, json};
@@ -212,8 +213,20 @@ fn seed(args: &ImportArgs, again: Again, mut options: ImportOptions, stopping: &
     let Input { name, reader, bytes } = input;
     let (reader, target) = (stopping.reader(reader), stopping.target(target));
     let meter = Meter::start(bytes);
-    let outcome = import::run(reader, &name, &target, &options, &mut |progress| meter.set(progress.bytes))?;
-    Ok(Seeded::Ended(outcome))
+    import::run(reader, &name, &target, &options, &mut |progress| meter.set(progress.bytes))
+        .map(Seeded::Ended)
+        .map_err(|error| failed(error, &args.raft_dir))
+}
+
+/// Says of an error of the disk, which might have hit anything, what it has not.
+fn failed(error: ImportError, raft_dir: &Path) -> CtlError {
+    match error {
+        // Only one that comes after the step that makes a store live leaves a doubt, and that is of another kind.
+        source @ ImportError::Target(RestoreError::Io { .. }) => {
+            CtlError::NotImported { raft_dir: raft_dir.to_owned(), source }
+        }
+        other => other.into(),
+    }
 }
 
 /// Reads and checks the input as an import does, and tells the plan that an import would execute.

@@ -90,6 +90,9 @@ impl Scene {
             assert!(found == *before || found == *after, "{case}: the store is neither the old nor the new one");
         }
         let replaced = found == *after;
+        if ran.stderr.contains("holds what it held") {
+            assert!(!replaced, "{case}: {}", ran.stderr);
+        }
         let listed = metactl([&"generations", &"--json", &"--raft-dir", &raft_dir]).await.expect(0);
         let kept = listed.stdout.matches(r#""live":false"#).count();
         match work {
