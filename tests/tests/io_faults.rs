@@ -1,7 +1,7 @@
 //! A fault at the I/O calls of an import, a rollback, an export and an installed snapshot, a part of them; `faults -- io` of the
 //! benches takes all.
 
-use integration_tests::faults::{CHANGES, FAULTS, Lagging, Scene, Survived, WORKS, possible};
+use integration_tests::faults::{CHANGES, FAULTS, Fault, Lagging, Scene, Survived, WORKS, Work, possible};
 
 /// Of a snapshot's calls.
 const POINTS: usize = 6;
@@ -36,4 +36,20 @@ async fn whatever_call_fails_a_follower_has_its_old_state_or_its_leaders_and_cat
         points += u32::from(scene.run(FAULTS[turn % FAULTS.len()], call).await != Survived::NotMet);
     }
     assert!(points >= 4, "only {points} of {} calls were ever made again", calls.len());
+}
+
+#[tokio::test]
+async fn a_folder_is_not_called_damaged_because_a_disk_failed_while_it_was_opened() {
+    if !possible().await {
+        return;
+    }
+    let scene = Scene::prepare(20).await;
+    for (fault, reason) in [(Fault::Broken, "Input/output error"), (Fault::Full, "No space left on device")] {
+        // Of the copy of the log that an export opens: its last frame, and its folder.
+        for call in ["fdatasync", "fsync"] {
+            let ran = scene.run(Work::Export, fault, call, 1).await.expect("an export syncs");
+            assert!(ran.stderr.starts_with("error: cannot open a copy of "), "{call}: {}", ran.stderr);
+            assert!(ran.stderr.contains(reason) && !ran.stderr.contains("damaged"), "{call}: {}", ran.stderr);
+        }
+    }
 }

@@ -130,7 +130,7 @@ impl GenerationCopy {
     pub(super) fn open(generation: &Path, copy: &Path) -> Result<GenerationCopy, StoreError> {
         let log_dir = log_folder(generation);
         copy_folder(&log_dir, &log_folder(copy), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
-        let log = open_existing_log(copy).map_err(|err| damaged(&err, copy, generation))?;
+        let log = open_existing_log(copy).map_err(|err| unopened(err, copy, generation))?;
         let Some(name) = log.state().live_base else {
             return Err(StoreError::Damaged { dir: generation.to_owned(), reason: "its log names no base".to_owned() });
         };
@@ -138,7 +138,8 @@ impl GenerationCopy {
         let base_copy = copy.join(&name);
         copy_folder(&base_dir, &base_copy, Tables::Link).map_err(StoreError::io("copy", &base_dir))?;
         let open = || State::of_base(Arc::new(Base::open(&base_copy)?));
-        let state = open().map_err(|err| damaged(&err, copy, generation))?;
+        let opened = open().map_err(StoreError::io("open the base", &base_copy));
+        let state = opened.map_err(|err| unopened(err, copy, generation))?;
 
         check(generation, &log, state.last_applied())?;
         purge_superseded(&log, state.last_applied()).map_err(StoreError::io("purge the copy of", &log_dir))?;
@@ -182,7 +183,7 @@ pub fn ids(raft_dir: &Path) -> Result<Option<(u64, Option<String>)>, StoreError>
     let copy = PrivateCopy::create()?;
     let log_dir = log_folder(&generation);
     copy_folder(&log_dir, &log_folder(copy.path()), Tables::Copy).map_err(StoreError::io("copy", &log_dir))?;
-    let log = open_existing_log(copy.path()).map_err(|err| damaged(&err, copy.path(), &generation))?;
+    let log = open_existing_log(copy.path()).map_err(|err| unopened(err, copy.path(), &generation))?;
     let state = log.state();
     Ok(state.node_id.map(|node_id| (node_id, state.cluster_id)))
 }
@@ -248,10 +249,25 @@ fn sweep_copies(parent: &Path) {
     }
 }
 
-/// What is wrong with the copy, said of the original.
-fn damaged(err: &(dyn std::error::Error + 'static), copy: &Path, generation: &Path) -> StoreError {
-    let reason = chain(err).replace(&*copy.to_string_lossy(), &generation.to_string_lossy());
-    StoreError::Damaged { dir: generation.to_owned(), reason }
+/// Why the copy does not open. Damage is the original's, and said of it; what a disk does not do may be that of either.
+fn unopened(err: StoreError, copy: &Path, generation: &Path) -> StoreError {
+    match &err {
+        StoreError::Io { source, .. } if !is_damage(source.kind()) => {
+            let source = io::Error::new(source.kind(), err);
+            StoreError::Io { tried: "open a copy of", path: generation.to_owned(), source }
+        }
+        _ => {
+            let reason = chain(&err).replace(&*copy.to_string_lossy(), &generation.to_string_lossy());
+            StoreError::Damaged { dir: generation.to_owned(), reason }
+        }
+    }
+}
+
+/// Whether an error says what is, or is not, in a file, and not what the system did not do.
+fn is_damage(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, Other, UnexpectedEof};
+    // `Other` is what readers of formats have; the system's own errors never are.
+    matches!(kind, InvalidData | UnexpectedEof | NotFound | IsADirectory | NotADirectory | Other)
 }
 
 /// How the files of a folder named `tables` come along: they are large and never written to.
@@ -277,4 +293,31 @@ fn copy_folder(from: &Path, to: &Path, tables: Tables) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+
+    #[test]
+    fn damage_is_said_of_the_original_and_a_failing_disk_is_no_damage() {
+        let (copy, generation) = (Path::new("/tmp/copy"), Path::new("/m/gen-000001"));
+        let told = |source| chain(&unopened(StoreError::io("open the log in", copy)(source), copy, generation));
+        for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::ACCESS, Errno::MFILE, Errno::AGAIN, Errno::ROFS] {
+            let said = told(errno.into());
+            assert!(
+                said.starts_with("cannot open a copy of /m/gen-000001: cannot open the log in /tmp/copy: "),
+                "{said}"
+            );
+        }
+        let missing = io::Error::from(Errno::NOENT);
+        let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
+        for source in [io::Error::new(io::ErrorKind::InvalidData, "/tmp/copy/1.wal ends early"), missing, cut] {
+            let said = told(source);
+            assert!(said.starts_with("/m/gen-000001 is damaged: cannot open the log in /m/gen-000001: "), "{said}");
+            assert!(!said.contains("/tmp/copy"), "{said}");
+        }
+    }
 }

@@ -247,10 +247,14 @@ fn decode(dir: &Path, item: impl Guard) -> io::Result<(Arc<str>, Arc<SeqV>)> {
 /// Without this file the engine would begin a new, empty table in the place of the old one.
 fn check_begun(table: &Path) -> io::Result<()> {
     let version = table.join("current");
-    if version.is_file() {
-        return Ok(());
+    let said = |kind, what: &dyn Display| io::Error::new(kind, format!("{} {what}", version.display()));
+    match fs::metadata(&version) {
+        Ok(found) if found.is_file() => Ok(()),
+        Err(err) if err.kind() != ErrorKind::NotFound => {
+            Err(said(err.kind(), &format_args!("can not be looked at: {err}")))
+        }
+        _ => Err(said(ErrorKind::NotFound, &"is missing")),
     }
-    Err(io::Error::new(ErrorKind::NotFound, format!("{} is missing", version.display())))
 }
 
 fn open_table(dir: &Path) -> io::Result<AnyTree> {

@@ -17,7 +17,7 @@ use std::{
 };
 
 use super::{
-    StoreError, kept,
+    StoreError, is_folder, kept,
     lock::{self, LOCK, create_durably},
 };
 
@@ -314,7 +314,8 @@ fn named(dir: &Path, name: &str) -> Result<String, StoreError> {
         let start: String = name.chars().take(40).collect();
         return Err(foreign(dir, format!("its CURRENT names {start:?}, not a generation")));
     }
-    if !dir.join(name).is_dir() {
+    let generation = dir.join(name);
+    if !is_folder(&generation).map_err(StoreError::io("look at", &generation))? {
         let reason = format!("CURRENT names {name}, which is not there");
         return Err(StoreError::Damaged { dir: dir.to_owned(), reason });
     }

@@ -9,7 +9,7 @@ use std::{
 use backup_plugin::{clock::now_ms, record::LogId, target::Source};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, catch_up::catch_up, draw_incarnation};
+use super::{StoreError, catch_up::catch_up, draw_incarnation, is_folder};
 use crate::{
     base::{Base, BaseBuilder, BaseMeta},
     log::LogDb,
@@ -133,7 +133,7 @@ pub(crate) fn open_log(dir: &Path) -> Result<LogDb, StoreError> {
 /// Opens the log of the generation in `dir`, which must have one.
 pub(crate) fn open_existing_log(dir: &Path) -> Result<LogDb, StoreError> {
     let path = log_folder(dir);
-    if !path.is_dir() {
+    if !is_folder(&path).map_err(StoreError::io("look at", &path))? {
         return Err(damaged(dir, format!("it has no folder {LOG:?}")));
     }
     if !LogDb::is_in(&path).map_err(StoreError::io("open the log in", &path))? {

@@ -8,7 +8,11 @@ mod generation;
 mod kept;
 mod lock;
 
-use std::path::Path;
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::Path,
+};
 
 use rand::RngExt as _;
 
@@ -94,6 +98,15 @@ impl Store {
     /// What exports hold back from being purged.
     pub fn pins(&self) -> &PinRegistry {
         &self.pins
+    }
+}
+
+/// Whether there is a folder of this name. What can not be looked at may be there.
+fn is_folder(path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(found) => Ok(found.is_dir()),
+        Err(err) if matches!(err.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(false),
+        Err(err) => Err(err),
     }
 }
 
