@@ -80,7 +80,9 @@ async fn an_export_onto_a_full_file_system_keeps_the_older_backup() {
     let line = args([&binaries::tool(), &mount, &server.grpc_address()]);
     let Some(ran) = denied::with_own_mounts(script, &line).await else { return };
     let ran = ran.expect(1);
-    assert!(ran.stderr.contains("No space left on device"), "{}", ran.stderr);
+    let said = format!("error: cannot write {}/.backup.export-", mount.display());
+    assert!(ran.stderr.starts_with(&said), "{}", ran.stderr);
+    assert!(ran.stderr.ends_with(".tmp: No space left on device (os error 28)\n"), "{}", ran.stderr);
     assert_eq!(ran.stdout, "backup\nthe older backup\n");
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustix::fs::{Advice, fadvise};
-use tempfile::NamedTempFile;
+use tempfile::TempPath;
 
 use super::temp::{sweep, temp_file};
 use crate::write_behind::{Ahead, WriteBehind};
@@ -21,7 +21,9 @@ const BUFFER: usize = 64 * 1024;
 pub struct BackupFile {
     path: PathBuf,
     folder: PathBuf,
-    temp: BufWriter<NamedTempFile>,
+    /// Apart from its path, which `tempfile` would add to errors that name it already.
+    file: BufWriter<File>,
+    temp: TempPath,
     /// `None`: all of it is synced at the end.
     behind: Option<WriteBehind>,
 }
@@ -58,7 +60,8 @@ impl BackupFile {
         })?;
         let written = temp.path().to_owned();
         let behind = WriteBehind::start(Ahead::TwoSteps, move || to_disk(&written)).ok();
-        Ok(BackupFile { path, folder, temp: BufWriter::with_capacity(BUFFER, temp), behind })
+        let (file, temp) = temp.into_parts();
+        Ok(BackupFile { path, folder, file: BufWriter::with_capacity(BUFFER, file), temp, behind })
     }
 
     /// The file that will be replaced or made.
@@ -68,7 +71,7 @@ impl BackupFile {
 
     /// Where its bytes go until it is published.
     pub fn temp_path(&self) -> &Path {
-        self.temp.get_ref().path()
+        &self.temp
     }
 
     /// Makes the backup durable, then gives it its name in one step, over an older file.
@@ -77,17 +80,12 @@ impl BackupFile {
     ///
     /// The older file is still there, whole; except where the folder could not be synced after the step, as the error says.
     pub fn publish(mut self) -> Result<(), FileError> {
-        self.temp.flush().map_err(|source| self.failed("write", source))?;
+        self.file.flush().map_err(|source| self.failed("write", source))?;
         if let Some(behind) = self.behind.take() {
             behind.finish().map_err(|source| self.failed("sync", source))?;
         }
-        self.temp.get_ref().as_file().sync_all().map_err(|source| self.failed("sync", source))?;
-        let BackupFile { path, folder, temp, behind: _ } = self;
-        let temp = temp.into_inner().map_err(|error| FileError::Io {
-            tried: "write",
-            path: path.clone(),
-            source: error.into_error(),
-        })?;
+        self.file.get_ref().sync_all().map_err(|source| self.failed("sync", source))?;
+        let BackupFile { path, folder, file: _, temp, behind: _ } = self;
         // Dropped on an error, and with it the temporary file.
         temp.persist(&path).map_err(|error| FileError::Io {
             tried: "give the finished backup its name",
@@ -102,13 +100,13 @@ impl BackupFile {
     }
 
     fn failed(&self, tried: &'static str, source: io::Error) -> FileError {
-        FileError::Io { tried, path: self.temp.get_ref().path().to_owned(), source }
+        FileError::Io { tried, path: self.temp.to_path_buf(), source }
     }
 }
 
 impl Write for BackupFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.temp.write(bytes)?;
+        let written = self.file.write(bytes)?;
         if let Some(behind) = &mut self.behind {
             behind.add(written);
         }
@@ -116,7 +114,7 @@ impl Write for BackupFile {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.temp.flush()
+        self.file.flush()
     }
 }
 

@@ -20,6 +20,8 @@ const INFIX: &str = ".export-";
 const SUFFIX: &str = ".tmp";
 /// The characters between prefix and suffix: what `tempfile` draws.
 const RANDOM: usize = 6;
+/// What only its owner may read.
+const MODE: u32 = 0o600;
 /// How long nothing was written to what an export to another name has left. On a network file system, locks of other machines may
 /// not be seen; an export that goes on writes more often than this.
 const LEFT_ALONE: Duration = Duration::from_secs(10 * 60);
@@ -31,8 +33,10 @@ pub(super) fn temp_file(folder: &Path, name: &OsStr) -> io::Result<NamedTempFile
     let mut prefix = OsString::from(".");
     prefix.push(name);
     prefix.push(INFIX);
+    // `tempfile`'s own way to make one puts the path into the error, which names the folder already.
+    let make = |path: &Path| File::options().read(true).write(true).create_new(true).mode(MODE).open(path);
     for _ in 0..ATTEMPTS {
-        let temp = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM).tempfile_in(folder)?;
+        let temp = tempfile::Builder::new().prefix(&prefix).suffix(SUFFIX).rand_bytes(RANDOM).make_in(folder, make)?;
         if is_kept(&temp) {
             return Ok(temp);
         }
@@ -146,6 +150,15 @@ mod tests {
         assert!(running.iter().all(|running| running.path().exists()));
         drop(running);
         assert_eq!(names(&folder), stay);
+    }
+
+    #[test]
+    fn why_no_file_can_be_made_is_said_without_its_path() {
+        let folder = TempDir::new().unwrap();
+        let error = temp_file(&folder.path().join("missing"), OsStr::new("b")).unwrap_err();
+        assert_eq!(error.to_string(), "No such file or directory (os error 2)");
+        let temp = temp_file(folder.path(), OsStr::new("b")).unwrap();
+        assert_eq!(temp.as_file().metadata().unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]
