@@ -355,3 +355,31 @@ async fn too_little_room_for_a_drill_is_told_before_it_begins() {
     let says = format!("error: to try {} takes about ", file.display());
     assert!(ran.stderr.starts_with(&says) && ran.stderr.contains("set TMPDIR to a folder with more"), "{}", ran.stderr);
 }
+
+#[tokio::test]
+async fn a_full_tmpdir_is_said_to_be_full_and_says_nothing_of_the_backup() {
+    let place = Place::new();
+    let (mount, file) = (place.path("mount"), place.path("b.ndjson"));
+    fs::create_dir(&mount).unwrap();
+    generate::write(&file, 40_000, 100);
+    // How large standard input is can not be known before.
+    let script = r#"
+        tool=$1 mount=$2 file=$3
+        mount -t tmpfs -o size=2m tmpfs "$mount"
+        code=0; TMPDIR="$mount" "$tool" verify < "$file" || code=$?
+        TMPDIR="$mount" "$tool" verify --drill < "$file" || test $? -eq $code
+        ls -A "$mount"
+        exit $code
+    "#;
+    let Some(ran) = denied::with_own_mounts(script, &args([&binaries::tool(), &mount, &file])).await else { return };
+    let ran = ran.expect(1);
+    assert_eq!(ran.stdout, "");
+    let says = format!(
+        "error: cannot tell whether standard input could be imported: it could not be tried in {}, which TMPDIR names: ",
+        mount.display()
+    );
+    assert_eq!(ran.stderr.lines().count(), 2, "{}", ran.stderr);
+    for line in ran.stderr.lines() {
+        assert!(line.starts_with(&says) && line.ends_with(": No space left on device (os error 28)"), "{line}");
+    }
+}

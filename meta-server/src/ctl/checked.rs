@@ -38,7 +38,8 @@ pub(super) fn check(path: Option<&Path>, options: &ImportOptions) -> Result<Chec
         scratch.check_room(&name, needed)?;
         let meter = Meter::start(bytes);
         let target = StoreTarget::new(scratch.path().join("store"));
-        let planned = import::plan(scratch.reader(reader), &name, &target, &options, &mut |at| meter.set(at.bytes))?;
+        let planned = import::plan(scratch.reader(reader), &name, &target, &options, &mut |at| meter.set(at.bytes))
+            .map_err(|error| scratch.failed(&name, error.into()))?;
         Ok(Checked { input: name, planned })
     })
 }

@@ -68,6 +68,10 @@ pub enum CtlError {
         "to try {input} takes about {needed} bytes in {}, which has {free} left: set TMPDIR to a folder with more", folder.display()
     )]
     NoRoomToTry { input: String, needed: u64, free: u64, folder: PathBuf },
+    #[error(
+        "cannot tell whether {input} could be imported: it could not be tried in {}, which TMPDIR names", folder.display()
+    )]
+    NotTried { input: String, folder: PathBuf, source: Box<CtlError> },
     #[error("{input} was imported, but what came out again is not what went in: {what} was {expected}, and is {found}")]
     DrillDiffers { input: String, what: &'static str, expected: String, found: String },
     #[error("no generation is kept in {}: an import keeps the one it replaces with --keep-old", raft_dir.display())]

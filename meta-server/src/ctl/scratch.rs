@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use backup_plugin::{import::ImportError, target::RestoreError};
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -53,9 +54,27 @@ impl Scratch {
         self.stopping.reader(input)
     }
 
+    /// Says of what the disk did that it is no answer.
+    pub(super) fn failed(&self, input: &str, error: CtlError) -> CtlError {
+        match error {
+            CtlError::Import(ImportError::Target(RestoreError::Io { .. }))
+            | CtlError::Store(StoreError::Io { .. })
+            | CtlError::ReadStore { .. } => {
+                let (input, folder) = (input.to_owned(), self.parent().to_owned());
+                CtlError::NotTried { input, folder, source: Box::new(error) }
+            }
+            answer => answer,
+        }
+    }
+
+    /// What TMPDIR names.
+    fn parent(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     /// Refuses to begin what needs more room than there is.
     pub(super) fn check_room(&self, input: &str, needed: u64) -> Result<(), CtlError> {
-        let folder = self.path.parent().unwrap_or(&self.path);
+        let folder = self.parent();
         let free = plan::free_bytes(folder).map_err(StoreError::io("ask for the free space of", folder))?;
         if needed > free {
             let (input, folder) = (input.to_owned(), folder.to_owned());
@@ -67,9 +86,10 @@ impl Scratch {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::mpsc};
+    use std::{fs, io, sync::mpsc};
 
     use super::*;
+    use crate::error_chain::chain;
 
     #[test]
     fn the_folder_is_there_for_the_work_alone() {
@@ -93,5 +113,28 @@ mod tests {
         let text = error.to_string();
         let takes = format!("to try b.ndjson takes about {} bytes in {}, ", u64::MAX, std::env::temp_dir().display());
         assert!(text.starts_with(&takes) && text.contains("set TMPDIR"), "{text}");
+    }
+
+    #[test]
+    fn what_the_disk_did_is_no_answer() {
+        let scratch = Scratch { path: std::env::temp_dir().join("any"), stopping: Stopping::default() };
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let tried = "cannot build the state in it".to_owned();
+        for error in [
+            ImportError::Target(RestoreError::Io { tried, source: full() }).into(),
+            StoreError::io("copy", Path::new("it"))(full()).into(),
+            CtlError::ReadStore { path: "it".into(), source: full() },
+        ] {
+            let cause = chain(&error);
+            let said = chain(&scratch.failed("b.ndjson", error));
+            let folder = std::env::temp_dir();
+            let expected = format!(
+                "cannot tell whether b.ndjson could be imported: it could not be tried in {}, which TMPDIR names: {cause}",
+                folder.display()
+            );
+            assert_eq!(said, expected);
+        }
+        let refused = ImportError::Target(RestoreError::Folder("no".to_owned())).into();
+        assert_eq!(chain(&scratch.failed("b.ndjson", refused)), "no");
     }
 }

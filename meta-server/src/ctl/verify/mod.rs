@@ -94,7 +94,7 @@ fn drilled(restored: &Restored, options: ImportOptions) -> Result<(String, Drill
     in_scratch(move |scratch| {
         let name = input.name.clone();
         scratch.check_room(&name, needed)?;
-        let drill = drill(input, scratch, &options)?;
+        let drill = drill(input, scratch, &options).map_err(|error| scratch.failed(&name, error))?;
         Ok((name, Drill { check: checked, ..drill }))
     })
 }
