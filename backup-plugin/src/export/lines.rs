@@ -30,6 +30,13 @@ pub fn lines<V: BackupView>(view: &V) -> io::Result<impl Iterator<Item = io::Res
     Ok(records(view)?.map(move |record| line(record?)))
 }
 
+/// The bytes of the line that an export writes of a record, without its newline.
+pub fn line_bytes(record: &Record) -> usize {
+    let mut line = Vec::new();
+    codec::encode(record, &mut line);
+    line.len()
+}
+
 /// The records of an export of `view`.
 pub(super) fn records<V: BackupView>(view: &V) -> io::Result<impl Iterator<Item = io::Result<Record>>> {
     let head = head(&view.hard_state()?).into_iter().map(Ok);

@@ -16,7 +16,7 @@ mod write;
 pub(crate) mod testing;
 
 pub use chunks::{Chunks, DEFAULT_CHUNK_LINES, LARGE_CHUNK_LINES, chunks};
-pub use lines::{MAX_LINE_BYTES, lines};
+pub use lines::{MAX_LINE_BYTES, line_bytes, lines};
 pub use summary::{ExportSummary, KindCount, NotAnExport};
 pub use urgency::Urgency;
 pub use write::{BackupWriter, Form};

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Once, Refusal, Stop,
+    length::check_length,
     log::{LogCheck, check_membership},
     retired::RetiredCheck,
     room::check_room,
@@ -101,6 +102,7 @@ impl Checks {
 
     fn check(&mut self, line: u64, record: &Record) -> Result<(), Refusal> {
         check_room(record)?;
+        check_length(record)?;
         match record {
             Record::Header(_) if line > 1 && self.header.get().is_none() => Err(Refusal::HeaderLate),
             Record::Header(header) => self.header.set("header", line, header.clone()),

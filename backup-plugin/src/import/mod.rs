@@ -8,6 +8,7 @@
 
 mod check;
 mod error;
+mod length;
 mod log;
 mod once;
 mod options;

@@ -2,6 +2,7 @@
 
 use crate::{
     cluster::Exhausted,
+    export::MAX_LINE_BYTES,
     record::{LogId, MAX_KEY_BYTES},
     upgrade::Retired,
 };
@@ -86,6 +87,12 @@ pub enum Refusal {
          cluster from there"
     )]
     StopOneOfMany { node_id: u64, voters: usize, stop: Stop },
+
+    #[error(
+        "its record would be written as a line of {bytes} bytes, with null for what this one leaves out, and none is longer than \
+         {MAX_LINE_BYTES}: it could not be exported again"
+    )]
+    NeverWritten { bytes: usize },
 
     /// The target's own reason.
     #[error("{0}")]

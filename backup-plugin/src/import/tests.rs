@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     cluster::MemberList,
+    export::MAX_LINE_BYTES,
     record::{LeaderId, LogId, Payload, Vote},
     target::Seed,
 };
@@ -623,4 +624,32 @@ fn what_is_asked_for_makes_another_cluster_of_the_same_file() {
         assert_eq!(planned.from.nodes[&1].endpoint.addr, "db-1");
         assert_eq!((&planned.summary, target.live()), (summary, None));
     }
+}
+
+/// A record in a line of so many bytes: `meta` stands before its data.
+fn line_of(bytes: usize, meta: &str) -> String {
+    let (start, end) = (r#"["state_machine/0",{"GenericKV":{"key":""#, "]}}}]");
+    let rest = format!(r#"","value":{{"seq":9,{meta}"data":["#);
+    let inner = bytes - start.len() - rest.len() - end.len();
+    // Four bytes for each number but the last, and a key for what is left.
+    let numbers = inner / 4;
+    let key = "k".repeat(inner + 1 - 4 * numbers);
+    let data = "255,".repeat(numbers);
+    format!("{start}{key}{rest}{}{end}", &data[..data.len() - 1])
+}
+
+#[test]
+fn a_line_that_would_be_written_longer_than_lines_are_is_refused() {
+    const NULL: &str = r#""meta":null,"#;
+    let with = |line: &str| EXPORT.replace(EXPORT.lines().last().unwrap(), line);
+    let most = MAX_LINE_BYTES;
+    for (bytes, meta) in [(most, NULL), (most - NULL.len(), "")] {
+        let line = line_of(bytes, meta);
+        assert_eq!(line.len(), bytes);
+        imported(&with(&line), &same_node());
+    }
+    let error = refused(with(&line_of(most - NULL.len() + 1, "")).as_bytes(), &same_node());
+    let says =
+        format!("x.ndjson, line 16: its record would be written as a line of {} bytes, with null for ", most + 1);
+    assert!(error.starts_with(&says), "{error}");
 }

@@ -123,6 +123,7 @@ impl RestoreGeneration for CheckGeneration {
 mod tests {
     use backup_plugin::{
         cluster::MemberList,
+        export::MAX_LINE_BYTES,
         import::{self, ImportOptions, PlannedImport},
     };
     use proptest::{collection, prelude::*};
@@ -209,6 +210,34 @@ mod tests {
         let (checked, doubt) = checked(&text, &same_node());
         assert!(checked.unwrap_err().contains("cannot read the command: unknown variant `AddNodes`"));
         assert_eq!(doubt, None);
+    }
+
+    #[test]
+    fn a_command_that_could_not_be_written_again_is_refused_by_its_line() {
+        let mut lines = lines("v004-tail.ndjson");
+        let at = lines.iter().rposition(|line| line.contains("{\"LogEntry\":")).unwrap();
+        let head = lines[at].split_once("\"payload\":").unwrap().0.to_owned();
+        let entry = |missing: &str, bytes: usize| {
+            let put = r#"{"Normal":{"time_ms":1,"cmd":{"Transaction":{"condition":[],"if_then":[{"request":{"Put":{"key":"a","value":["#;
+            let end = format!("]{missing}{}", r#"}}}],"else_then":[]}}}}}}]"#);
+            let numbers = "25,".repeat((bytes - head.len() - put.len() - end.len() - 10) / 3);
+            format!("{head}\"payload\":{put}{}{end}", numbers.trim_end_matches(','))
+        };
+        let all = r#","expire_at":null,"match_seq":null"#;
+        for (missing, bytes, taken) in
+            [(all, MAX_LINE_BYTES, true), ("", MAX_LINE_BYTES - 60, true), ("", MAX_LINE_BYTES, false)]
+        {
+            lines[at] = entry(missing, bytes);
+            assert!(lines[at].len() <= bytes, "a line that is read");
+            let target = CheckTarget::default();
+            match planned(&lines.join("\n"), &target, &same_node()) {
+                Ok(_) => assert!(taken, "{bytes}"),
+                Err(error) => {
+                    let says = format!("x, line {}: log entry 125: its record would be written as a line of ", at + 1);
+                    assert!(!taken && error.starts_with(&says), "{error}");
+                }
+            }
+        }
     }
 
     #[test]

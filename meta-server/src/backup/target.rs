@@ -11,7 +11,9 @@ use std::{
 
 use backup_plugin::{
     cluster::Lineage,
-    record::{HardState, LogEntry, LogId, Payload, SeqV, StateRecord, StoredMembership},
+    export::{MAX_LINE_BYTES, line_bytes},
+    import::Refusal,
+    record::{HardState, LogEntry, LogId, Payload, Record, SeqV, StateRecord, StoredMembership},
     target::{Origin, RestoreError, RestoreGeneration, RestoreTarget, RestoredState, Seed, Source},
 };
 
@@ -38,6 +40,9 @@ use crate::{
 const LOG_BATCH: usize = 1024 * 1024;
 /// What an entry without a command counts for.
 const ENTRY_BYTES: usize = 64;
+/// A command of so many bytes is measured as it would be written. Nothing becomes more than ten times as long, as `{}` does where an
+/// operation stands.
+const MEASURED: usize = MAX_LINE_BYTES / 16;
 
 /// A `--raft-dir` to import into.
 #[derive(Debug, Clone)]
@@ -124,10 +129,7 @@ impl Drop for Unfinished {
 
 impl RestoreGeneration for StoreGeneration {
     fn log_entry(&mut self, line: u64, entry: LogEntry) -> Result<(), RestoreError> {
-        self.batch_bytes += match &entry.payload {
-            Payload::Normal(json) => json.get().len(),
-            Payload::Blank | Payload::Membership(_) => ENTRY_BYTES,
-        };
+        self.batch_bytes += payload_bytes(&entry.payload);
         let entry = checked_entry(line, &entry)?;
         self.batch.push(entry);
         if self.batch_bytes >= LOG_BATCH { self.write_batch() } else { Ok(()) }
@@ -266,15 +268,31 @@ impl StoreGeneration {
     }
 }
 
-/// An entry with its command decoded, if it is one that could be applied.
+/// An entry with its command decoded, if it is one that could be applied, and exported again.
 pub(super) fn checked_entry(line: u64, entry: &LogEntry) -> Result<Entry, RestoreError> {
     let index = entry.log_id.index;
-    let refused = |reason: String| RestoreError::Input { line: Some(line), reason };
-    let entry = convert::entry(entry).map_err(|err| refused(format!("log entry {index}: {err}")))?;
+    let refused =
+        |reason: String| RestoreError::Input { line: Some(line), reason: format!("log entry {index}: {reason}") };
+    let long = payload_bytes(&entry.payload) >= MEASURED;
+    let entry = convert::entry(entry).map_err(|err| refused(err.to_string()))?;
     if let EntryPayload::Normal(command) = &entry.payload {
-        Limits::check_imported(&command.cmd).map_err(|err| refused(format!("log entry {index}: {err}")))?;
+        Limits::check_imported(&command.cmd).map_err(|err| refused(err.to_string()))?;
+    }
+    if long {
+        let written = convert::record_entry(&entry).map_err(|err| refused(err.to_string()))?;
+        let bytes = line_bytes(&Record::LogEntry(written));
+        if bytes > MAX_LINE_BYTES {
+            return Err(refused(Refusal::NeverWritten { bytes }.to_string()));
+        }
     }
     Ok(entry)
+}
+
+fn payload_bytes(payload: &Payload) -> usize {
+    match payload {
+        Payload::Normal(json) => json.get().len(),
+        Payload::Blank | Payload::Membership(_) => ENTRY_BYTES,
+    }
 }
 
 pub(super) fn key_twice(line: u64, key: &str) -> RestoreError {
