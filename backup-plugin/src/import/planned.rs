@@ -10,8 +10,10 @@ use crate::record::{LogId, Node, Payload, Record, StateRecord};
 const RECORD_BYTES: u64 = 48;
 /// The same of a log entry.
 const ENTRY_BYTES: u64 = 96;
-/// Files that are there whatever is in them.
-const STORE_BYTES: u64 = 8 * 1024 * 1024;
+/// A record of so many bytes fills a block of the table, and has its key in the index once more.
+const BLOCK: usize = 4096;
+/// Files that are there whatever is in them, and what is kept ready behind the end of the log.
+const STORE_BYTES: u64 = 1024 * 1024;
 
 /// What an import would do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +72,8 @@ impl Size {
             Record::State(StateRecord::Kv { key, value }) => {
                 let indexed =
                     if value.expiry_ms().is_some() { 2 * RECORD_BYTES + key.len() as u64 } else { RECORD_BYTES };
-                self.state += key.len() as u64 + value.data.len() as u64 + indexed;
+                let in_index = if key.len() + value.data.len() >= BLOCK { key.len() as u64 } else { 0 };
+                self.state += key.len() as u64 + value.data.len() as u64 + indexed + in_index;
             }
             // The bytes of a value take up to four times as many as JSON, and about as many as they are in the log.
             Record::LogEntry(entry) => {

@@ -26,6 +26,7 @@ use super::{
     plan::{self, Plan, Present},
     print,
     progress::Meter,
+    room::check_room,
     sink,
     stopping::{Stopping, unless_stopped},
 };
@@ -147,6 +148,11 @@ impl Rules {
     fn stop(&self) -> Option<Stop> {
         self.to_index.map(Stop::Index).or(self.to_time.map(Stop::Time))
     }
+
+    /// Whether not all of a backup may be restored.
+    fn drop_some(&self) -> bool {
+        self.drop_retired || self.stop().is_some()
+    }
 }
 
 /// What to do when the folder was already imported from this very input, with the same id and list.
@@ -209,7 +215,10 @@ fn seed(args: &ImportArgs, again: Again, mut options: ImportOptions, stopping: &
         }
         options = options.unless_from(known);
     }
-    check_room(args, &input)?;
+    // What is dropped takes no room.
+    if let (Some(bytes), false) = (input.bytes, args.restored.rules.drop_some()) {
+        check_room(&input.name, bytes, &args.raft_dir)?;
+    }
     let Input { name, reader, bytes } = input;
     let (reader, target) = (stopping.reader(reader), stopping.target(target));
     let meter = Meter::start(bytes);
@@ -238,23 +247,6 @@ fn tell_plan(args: &ImportArgs, options: &ImportOptions, as_json: bool) -> Resul
         plan::free_bytes(&raft_dir).map_err(|error| StoreError::io("ask for the free space of", &raft_dir)(error))?;
     let plan = Plan { input, raft_dir, replaced: replaced(args), planned, present, free_bytes };
     print(&if as_json { json(&plan.as_json())? } else { plan.as_text() })
-}
-
-/// Refuses early what can not succeed. What a record takes on disk is never this much less than its line.
-fn check_room(args: &ImportArgs, input: &Input) -> Result<(), CtlError> {
-    const LINE_TO_STORE: u64 = 64;
-    // What is dropped takes no room.
-    let Rules { drop_retired, .. } = args.restored.rules;
-    let whole = args.restored.rules.stop().is_none() && !drop_retired;
-    let Some(bytes) = input.bytes.filter(|_| whole) else { return Ok(()) };
-    let least = bytes / LINE_TO_STORE;
-    match plan::free_bytes(&args.raft_dir) {
-        Ok(free) if free < least => {
-            Err(CtlError::DiskTooFull { input: input.name.clone(), least, free, raft_dir: args.raft_dir.clone() })
-        }
-        // Whoever can not tell how much is free finds out.
-        _ => Ok(()),
-    }
 }
 
 fn replaced(args: &ImportArgs) -> Replaced {

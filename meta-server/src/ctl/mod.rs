@@ -25,6 +25,7 @@ mod older;
 mod plan;
 mod progress;
 mod rollback;
+mod room;
 mod scratch;
 mod signals;
 mod sink;
