@@ -1,10 +1,11 @@
-//! An export that is told to stop: it ends at once, whatever it was doing, and takes everything it made with it.
+//! An export, or what else works in TMPDIR, that is told to stop: it ends at once, whatever it was doing, and takes everything it made
+//! with it.
 
 use std::{
     ffi::OsString,
     fs,
     path::Path,
-    process::ExitStatus,
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,7 @@ use integration_tests::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
+    io::AsyncWriteExt,
     process::Child,
     time::{sleep, timeout},
 };
@@ -99,6 +101,30 @@ async fn an_export_from_a_folder_ends_on_a_signal_at_any_moment_and_leaves_nothi
         } else {
             assert_eq!(status.code(), Some(0), "{delay} ms");
             fs::write(&file, "the older backup").unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_diff_and_a_conversion_end_on_a_signal_and_leave_nothing() {
+    let temp = tempfile::tempdir().unwrap();
+    let [seed, tmp, out] = ["seed.ndjson", "tmp", "out"].map(|name| temp.path().join(name));
+    generate::write(&seed, 5_000, 60);
+    let text = fs::read(&seed).unwrap();
+    fs::create_dir(&tmp).unwrap();
+    fs::create_dir(&out).unwrap();
+    for (line, code) in [(args([&"diff", &"-", &seed]), 2), (args([&"convert", &"--out", &out.join("b")]), 1)] {
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            let mut tool = command(&binaries::tool(), &line);
+            let mut tool = tool.env("TMPDIR", &tmp).stdin(Stdio::piped()).spawn().unwrap();
+            let mut stdin = tool.stdin.take().unwrap();
+            stdin.write_all(&text[..text.len() / 2]).await.unwrap();
+            wait::until_true("a folder for the import", || !folder::names(&tmp).is_empty()).await;
+            send(&tool, signal);
+            drop(stdin);
+            let ran = ended(tool).await.expect(code);
+            assert_eq!(ran.stderr, "error: interrupted, before the work was done\n", "{line:?}, {signal:?}");
+            assert_eq!((folder::names(&tmp), folder::names(&out)), (Vec::new(), Vec::new()), "{line:?}, {signal:?}");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Exports from a stopped node's folder. Changes nothing in it: what an engine writes to recover goes to a private copy.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use backup_plugin::{
@@ -188,6 +189,9 @@ pub fn ids(raft_dir: &Path) -> Result<Option<(u64, Option<String>)>, StoreError>
     Ok(state.node_id.map(|node_id| (node_id, state.cluster_id)))
 }
 
+/// The private copies that this process has, by their paths.
+static COPIES: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 /// A folder for what an engine writes to recover. It goes with this; one that a killed export left, with the next export.
 pub struct PrivateCopy {
     dir: TempDir,
@@ -208,6 +212,7 @@ impl PrivateCopy {
             let alive = File::open(dir.path()).and_then(|alive| alive.lock().map(|()| alive));
             // Until it is locked, the sweep of another export may take it away.
             if dir.path().exists() {
+                copies().insert(dir.path().to_owned());
                 break Ok(PrivateCopy { dir, _alive: alive? });
             }
         };
@@ -217,16 +222,30 @@ impl PrivateCopy {
     pub fn path(&self) -> &Path {
         self.dir.path()
     }
+
+    /// Removes all that this process has: its end does not wait for the threads that work in them.
+    pub fn remove_all() {
+        std::mem::take(&mut *copies()).iter().for_each(|path| remove(path));
+    }
 }
 
 impl Drop for PrivateCopy {
-    /// A thread that nobody waits for may still be adding to it, which makes a removal fail.
     fn drop(&mut self) {
-        for _ in 0..REMOVALS {
-            match fs::remove_dir_all(self.dir.path()) {
-                Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
-                _ => break,
-            }
+        copies().remove(self.dir.path());
+        remove(self.dir.path());
+    }
+}
+
+fn copies() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    COPIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A thread that nobody waits for may still be adding to it, which makes a removal fail.
+fn remove(copy: &Path) {
+    for _ in 0..REMOVALS {
+        match fs::remove_dir_all(copy) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            _ => break,
         }
     }
 }

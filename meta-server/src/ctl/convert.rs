@@ -30,6 +30,7 @@ use super::{
     print,
     progress::Meter,
     sink::{self, Destination, Sink},
+    stopping::{Stopping, until_interrupted},
 };
 use crate::{
     backup::{
@@ -54,7 +55,7 @@ State and log stay what they are: nothing is applied, and nothing expires. On th
 TMPDIR (/tmp without one) as a store of them does.";
 
 /// Rewrite a backup in another version of the format, without a server
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ConvertArgs {
     /// The backup file to read, of any version; without one, or when it is "", standard input
@@ -82,14 +83,18 @@ pub(super) fn run(args: &ConvertArgs, common: Common) -> Result<(), CtlError> {
     // Where the lines come from is the input's seal to say; what is made of them says nothing.
     to.form.sealed = false;
     let sink = Sink::open(to)?;
-    let scratch = PrivateCopy::create()?;
-    let store = scratch.path().join("store");
-    let read = fill(&store, input, args)?;
-    let written = write(sink, &store, &scratch.path().join("copy"), &name, args.wanted)?;
+    let (args, from) = (args.clone(), name.clone());
+    let wanted = args.wanted;
+    let (read, written) = until_interrupted(move |stopping| {
+        let scratch = PrivateCopy::create()?;
+        let store = scratch.path().join("store");
+        let read = fill(&store, input, &args, stopping)?;
+        let written = write(sink, &store, &scratch.path().join("copy"), &from, wanted, stopping)?;
+        Ok((read, written))
+    })?;
 
     let seconds = began.elapsed().as_secs_f64();
-    let converted =
-        Converted { name, out, version: args.wanted.data_version.unwrap_or_default(), read, written, seconds };
+    let converted = Converted { name, out, version: wanted.data_version.unwrap_or_default(), read, written, seconds };
     match (common.json, &converted.out) {
         (false, _) => note(&converted.report()),
         (true, Some(_)) => print(&json(&converted.as_json())?)?,
@@ -100,18 +105,26 @@ pub(super) fn run(args: &ConvertArgs, common: Common) -> Result<(), CtlError> {
 }
 
 /// Imports the file, as the node it is from.
-fn fill(store: &Path, input: Input, args: &ConvertArgs) -> Result<ImportSummary, CtlError> {
+fn fill(store: &Path, input: Input, args: &ConvertArgs, stopping: &Stopping) -> Result<ImportSummary, CtlError> {
     let Input { name, reader, bytes } = input;
     let options = ImportOptions::new(args.id, None)?.drop_retired(args.drop_retired);
     let meter = Meter::start(bytes);
     let target = StoreTarget::new(store.to_owned());
+    let reader = stopping.reader(reader);
     let outcome = import::run(reader, &name, &target, &options, &mut |progress| meter.set(progress.bytes))?;
     let (ImportOutcome::Imported(summary) | ImportOutcome::Unchanged(summary)) = outcome;
     Ok(summary)
 }
 
 /// Writes what the import made, with the state and the log as the file had them.
-fn write(mut sink: Sink, store: &Path, copy: &Path, name: &str, wanted: For) -> Result<ExportSummary, CtlError> {
+fn write(
+    mut sink: Sink,
+    store: &Path,
+    copy: &Path,
+    name: &str,
+    wanted: For,
+    stopping: &Stopping,
+) -> Result<ExportSummary, CtlError> {
     fs::create_dir(copy).map_err(StoreError::io("create", copy))?;
     let backup = OfflineBackup::open_as_stored(store, copy)?;
     let older = |source| CtlError::Older { from: name.to_owned(), source };
@@ -121,11 +134,13 @@ fn write(mut sink: Sink, store: &Path, copy: &Path, name: &str, wanted: For) -> 
     for line in lines(&backup).map_err(unreadable)? {
         batch.push(line.map_err(unreadable)?.as_bytes());
         if batch.text().len() >= BATCH {
+            stopping.go_on()?;
             sink.write_lines(&batch).map_err(|error| error.of(name))?;
             batch = Lines::default();
         }
     }
     sink.write_lines(&batch).and_then(|()| sink.end_lines()).map_err(|error| error.of(name))?;
+    stopping.begin_last_step()?;
     sink.finish(None)
 }
 

@@ -28,7 +28,7 @@ use super::{
     progress::Meter,
     room::check_room,
     sink,
-    stopping::{Stopping, unless_stopped},
+    stopping::{Stopping, until_interrupted},
 };
 use crate::{
     backup::target::StoreTarget,
@@ -164,7 +164,8 @@ pub enum Again {
     LeaveAlone,
 }
 
-/// Runs an import and tells the result: on standard error, or as JSON on standard output. A signal ends it.
+/// Runs an import and tells the result: on standard error, or as JSON on standard output. A signal ends it. Not to be called on a
+/// runtime.
 ///
 /// # Errors
 ///
@@ -176,10 +177,11 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
         return tell_plan(args, &options, as_json);
     }
     let of_thread = args.clone();
-    let seeded = unless_stopped(&args.raft_dir, move |stopping| seed(&of_thread, again, options, stopping))?;
-    let outcome = match seeded {
-        Seeded::Ended(outcome) => outcome,
-        Seeded::Known { node_id } => return tell_unchanged(&args.raft_dir, node_id, as_json),
+    let outcome = match until_interrupted(move |stopping| seed(&of_thread, again, options, stopping)) {
+        Ok(Seeded::Ended(outcome)) => *outcome,
+        Ok(Seeded::Known { node_id }) => return tell_unchanged(&args.raft_dir, node_id, as_json),
+        Err(CtlError::Interrupted) => return Err(CtlError::ImportInterrupted { raft_dir: args.raft_dir.clone() }),
+        Err(error) => return Err(error),
     };
 
     let imported = Imported { outcome, raft_dir: args.raft_dir.clone(), seconds: began.elapsed().as_secs_f64() };
@@ -192,7 +194,7 @@ pub fn run(args: &ImportArgs, again: Again, as_json: bool) -> Result<(), CtlErro
 
 /// What became of a folder.
 enum Seeded {
-    Ended(ImportOutcome),
+    Ended(Box<ImportOutcome>),
     /// It was imported from this input already, as this node.
     Known {
         node_id: u64,
@@ -223,7 +225,7 @@ fn seed(args: &ImportArgs, again: Again, mut options: ImportOptions, stopping: &
     let (reader, target) = (stopping.reader(reader), stopping.target(target));
     let meter = Meter::start(bytes);
     import::run(reader, &name, &target, &options, &mut |progress| meter.set(progress.bytes))
-        .map(Seeded::Ended)
+        .map(|outcome| Seeded::Ended(Box::new(outcome)))
         .map_err(|error| failed(error, &args.raft_dir))
 }
 

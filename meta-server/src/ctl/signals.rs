@@ -31,7 +31,9 @@ pub(super) fn interruption() -> Result<impl Future<Output = CtlError>, CtlError>
 
 async fn received(signal: &mut Option<Signal>) {
     match signal {
-        Some(signal) => drop(signal.recv().await),
+        Some(signal) => {
+            signal.recv().await;
+        }
         None => pending().await,
     }
 }
@@ -46,7 +48,7 @@ fn hangup_is_ours() -> bool {
 fn ignores(status: &str, kind: SignalKind) -> Option<bool> {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
     let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
-    Some(mask >> (kind.as_raw_value() - 1) & 1 == 1)
+    Some((mask >> (kind.as_raw_value() - 1)) & 1 == 1)
 }
 
 #[cfg(test)]

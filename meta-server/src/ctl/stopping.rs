@@ -1,9 +1,8 @@
-//! The end of an import by a signal: its input ends, and whichever of the signal and the last step comes first prevents the other, so
-//! that what is said of the folder is true. Knows nothing of what is imported.
+//! The end of work that blocks, by a signal: its input ends. Of an import, whichever of the signal and the last step comes first
+//! prevents the other, so that what is said of the folder is true. Knows nothing of what is imported.
 
 use std::{
     io::{self, Read},
-    path::Path,
     sync::{Arc, OnceLock},
 };
 
@@ -14,6 +13,7 @@ use backup_plugin::{
 use tokio::task::spawn_blocking;
 
 use super::{CtlError, block_on, note, signals::interruption};
+use crate::backup::offline::PrivateCopy;
 
 /// What a work and who ends it have agreed on.
 #[derive(Debug, Clone, Default)]
@@ -31,9 +31,9 @@ impl Stopping {
         self.first(First::Stop)
     }
 
-    /// Begins the last step; `false`: the work was ended before.
-    fn begin_last_step(&self) -> bool {
-        self.first(First::LastStep)
+    /// Begins the last step, unless the work was ended before.
+    pub(super) fn begin_last_step(&self) -> Result<(), CtlError> {
+        if self.first(First::LastStep) { Ok(()) } else { Err(CtlError::Interrupted) }
     }
 
     fn first(&self, what: First) -> bool {
@@ -42,6 +42,11 @@ impl Stopping {
 
     fn is_stopped(&self) -> bool {
         self.0.get() == Some(&First::Stop)
+    }
+
+    /// For work that reads no input.
+    pub(super) fn go_on(&self) -> Result<(), CtlError> {
+        if self.is_stopped() { Err(CtlError::Interrupted) } else { Ok(()) }
     }
 
     /// The same input, which ends with an error once the work is to stop.
@@ -55,26 +60,31 @@ impl Stopping {
     }
 }
 
-/// Does an import into `raft_dir` on a thread of its own, until it is done, or until a signal ends it before its last step.
-pub(super) fn unless_stopped<T: Send + 'static>(
-    raft_dir: &Path,
-    import: impl FnOnce(&Stopping) -> Result<T, CtlError> + Send + 'static,
+/// Does `work`, which may block, on a thread of its own, until it is done or until a signal ends it before its last step. What it has
+/// in TMPDIR goes then, and it has a moment to take the rest along. Not to be called on a runtime.
+pub(super) fn until_interrupted<T: Send + 'static>(
+    work: impl FnOnce(&Stopping) -> Result<T, CtlError> + Send + 'static,
 ) -> Result<T, CtlError> {
     let stopping = Stopping::default();
-    block_on(async {
+    let ended = block_on(async {
         let interrupted = interruption()?;
         let of_thread = stopping.clone();
-        let mut import = spawn_blocking(move || import(&of_thread));
+        let mut work = spawn_blocking(move || work(&of_thread));
         tokio::select! {
-            result = &mut import => return result.map_err(|error| CtlError::Runtime(error.into()))?,
-            _ = interrupted => {}
+            result = &mut work => return result.map_err(|error| CtlError::Runtime(error.into()))?,
+            error = interrupted => {
+                if stopping.stop() {
+                    return Err(error);
+                }
+            }
         }
-        if stopping.stop() {
-            return Err(CtlError::ImportInterrupted { raft_dir: raft_dir.to_owned() });
-        }
-        note("a signal came during the last step of the import, which goes on to its end");
-        import.await.map_err(|error| CtlError::Runtime(error.into()))?
-    })
+        note("a signal came during the last step, which goes on to its end");
+        work.await.map_err(|error| CtlError::Runtime(error.into()))?
+    });
+    if stopping.is_stopped() {
+        PrivateCopy::remove_all();
+    }
+    ended
 }
 
 /// An input that ends when its work is to stop.
@@ -126,10 +136,8 @@ impl<G: RestoreGeneration> RestoreGeneration for StoppableGeneration<G> {
     }
 
     fn commit(self, seed: Seed, source: Source) -> Result<(), RestoreError> {
-        if self.stopping.begin_last_step() {
-            return self.generation.commit(seed, source);
-        }
-        Err(RestoreError::Folder("a signal has ended it".to_owned()))
+        self.stopping.begin_last_step().map_err(|error| RestoreError::Folder(error.to_string()))?;
+        self.generation.commit(seed, source)
     }
 }
 

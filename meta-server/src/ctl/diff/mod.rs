@@ -35,7 +35,7 @@ use report::Report;
 use side::Side;
 use source::{Opened, Source};
 
-use super::{Common, CtlError, json, print, runtime};
+use super::{Common, CtlError, json, print, runtime, stopping::until_interrupted};
 
 const HELP: &str = "\
 A side is a backup file (of any version, compressed or not; - is standard input), the folder of a stopped server, \
@@ -72,7 +72,7 @@ keys are out of order, and backups with a log after their state are imported int
 which takes as much room as a store of them.";
 
 /// Compare two backups, folders or servers, key by key
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = HELP)]
 pub(super) struct DiffArgs {
     /// A file, a folder, HOST:PORT of a server, or - for standard input: what was before
@@ -101,7 +101,9 @@ pub(super) struct DiffArgs {
 ///
 /// Always with the exit code of trouble.
 pub(super) fn run(args: &DiffArgs, common: Common) -> Result<ExitCode, CtlError> {
-    let differs = compare(args, common).map_err(|error| CtlError::NoAnswer(Box::new(error)))?;
+    let args = args.clone();
+    let differs = until_interrupted(move |_| compare(&args, common));
+    let differs = differs.map_err(|error| CtlError::NoAnswer(Box::new(error)))?;
     Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

@@ -329,7 +329,7 @@ mod tests {
             restored: Restored { db: Some(fixture.into()), ..Restored::default() },
             how: ImportHow::default(),
         };
-        import::run(&args, Again::Import, false).unwrap();
+        spawn_blocking(move || import::run(&args, Again::Import, false)).await.unwrap().unwrap();
         let copy = PrivateCopy::create().unwrap();
         let to = Destination::new(Some(&file), false, None, None);
         let (summary, provenance) = from_folder(&raft_dir, &copy, Extent::Moment, to, For::default()).await.unwrap();
