@@ -9,8 +9,9 @@ use super::{CtlError, note, plan::free_bytes};
 const EMPTY_STORE: u64 = 320 * 1024;
 /// Bytes of text for one on disk. The bytes of a value take two to four characters each, and short keys and log entries about as many.
 const LIKELY: u64 = 4;
-/// The same of text with spaces and escapes in it, and some to spare: what is refused must be certain. Compressed, it is even less.
-const MOST: u64 = 8;
+/// The same of text that is nothing but escapes took 18, and there is some to spare: what is refused must be certain. Compressed, it is
+/// even less.
+const MOST: u64 = 32;
 
 /// What a backup takes on disk.
 #[derive(Debug, PartialEq, Eq)]

@@ -62,6 +62,9 @@ The file appears under its name only when it is whole and on disk; until then an
 readable by its owner alone. It is sealed: its last line proves that it is whole, and every command that reads it \
 checks that. A symbolic link is followed, and the file behind it is replaced.";
 
+/// Of a folder: no message bounds the lines in a chunk, and each chunk is handed from thread to thread.
+const FOLDER_CHUNK_LINES: u64 = 4 * export::LARGE_CHUNK_LINES;
+
 /// Make a backup: of a running server, or of the folder of a stopped one
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -260,7 +263,7 @@ async fn from_folder(
             "{left_out} log entries are above the last known commit, and left out; they may have been acknowledged"
         )));
     }
-    let mut chunks = export::chunks(backup, export::LARGE_CHUNK_LINES, Urgency::Now);
+    let mut chunks = export::chunks(backup, FOLDER_CHUNK_LINES, Urgency::Now);
     while let Some(lines) = chunks.next().await {
         let lines = lines.map_err(|source| CtlError::ReadStore { path: raft_dir.to_owned(), source })?;
         sink = write(sink, lines, &from).await?;
