@@ -1,6 +1,9 @@
 //! Compresses a backup while it is written. Knows nothing of what is in it.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    thread,
+};
 
 use flate2::write::GzEncoder;
 
@@ -11,6 +14,11 @@ use crate::{input::Compression, seal::EnvelopeWriter};
 const ZSTD_LEVEL: i32 = 1;
 /// What `gzip` does by itself.
 const GZIP_LEVEL: flate2::Compression = flate2::Compression::new(6);
+
+/// Threads that compress, each a part of some hundred kilobytes. More than these wait for the one that makes the lines.
+fn zstd_threads() -> u32 {
+    thread::available_parallelism().map_or(1, |processors| processors.get().min(4) as u32)
+}
 
 pub(super) enum Compressor<W: Write> {
     None(EnvelopeWriter<W>),
@@ -27,6 +35,7 @@ impl<W: Write> Compressor<W> {
             Compression::Zstd => {
                 let mut encoder = zstd::Encoder::new(out, ZSTD_LEVEL)?;
                 encoder.include_checksum(true)?;
+                encoder.multithread(zstd_threads())?;
                 Compressor::Zstd(encoder)
             }
             Compression::Gzip => Compressor::Gzip(GzEncoder::new(out, GZIP_LEVEL)),
