@@ -167,6 +167,8 @@ impl Files {
         segment: Segment,
         next_frame: u64,
     ) -> io::Result<Self> {
+        // What a killed process has begun, or made ready. The next one is made over what can not be removed.
+        let _ = fs::remove_file(folder.path.join(NEW));
         let mut files = Self::new(folder, salt, segment_bytes, numbers, segment, next_frame);
         // What a killed process wrote last may not be on disk yet, and nothing may be written behind it before it is.
         files.sync()?;

@@ -130,7 +130,10 @@ fn a_segment_that_follows_another_is_as_long_as_it_will_be_from_the_start() {
     log.append_blocking(entries(last..last + 250, 10_000)).unwrap();
     log.close().unwrap();
     assert_eq!(lengths()[1..], followed);
+    // Nor does one stay that a killed process has made.
+    std::fs::write(dir.path().join("new.wal"), "made ready").unwrap();
     let log = LogDb::open(dir.path()).unwrap();
+    assert_eq!(lengths()[1..], followed);
     assert!(log.iter(0..u64::MAX).map(Result::unwrap).eq(entries(0..last + 250, 10_000)));
 }
 
