@@ -164,15 +164,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-
-    fn names(folder: &TempDir) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
+    use crate::export::testing::names;
 
     fn begun(path: &Path, line: &str) -> BackupFile {
         let mut file = BackupFile::create(path).unwrap();

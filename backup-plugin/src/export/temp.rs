@@ -110,15 +110,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-
-    fn names(folder: &TempDir) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
+    use crate::export::testing::names;
 
     fn leave(folder: &TempDir, name: &str, age: Duration) {
         let file = File::create(folder.path().join(name)).unwrap();

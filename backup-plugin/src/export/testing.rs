@@ -1,13 +1,16 @@
-//! A view in memory that can fail, panic, go on for ever, and tell whether it is still held.
+//! What the tests of exports share: a view in memory that can fail, panic, go on for ever, and tell whether it is still held; and what
+//! is in a folder.
 
 use std::{
-    io,
+    fs, io,
     sync::{
         Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use tempfile::TempDir;
 
 use crate::{
     provenance::{Origin, Role},
@@ -122,4 +125,12 @@ pub(crate) async fn eventually(condition: &impl Fn() -> bool) {
         assert!(Instant::now() < limit, "waited ten seconds in vain");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+}
+
+/// What is in a folder, in order.
+pub(crate) fn names(folder: &TempDir) -> Vec<String> {
+    let entries = fs::read_dir(folder.path()).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Bytes given back at once.
-pub const PART: u64 = 4 * 1024 * 1024;
+const PART: u64 = 4 * 1024 * 1024;
 /// After each part, so that others get to the disk: no more than 200 MiB a second.
 const PAUSE: Duration = Duration::from_millis(20);
 

@@ -7,12 +7,10 @@ use std::{
 };
 
 use backup_plugin::{import::ImportError, target::RestoreError};
-use tokio::task::spawn_blocking;
 
 use super::{
-    CtlError, block_on, plan,
-    signals::interruption,
-    stopping::{Stoppable, Stopping},
+    CtlError, plan,
+    stopping::{Stoppable, Stopping, until_interrupted},
 };
 use crate::{backup::offline::PrivateCopy, store::StoreError};
 
@@ -26,21 +24,9 @@ pub(super) struct Scratch {
 pub(super) fn in_scratch<T: Send + 'static>(
     work: impl FnOnce(&Scratch) -> Result<T, CtlError> + Send + 'static,
 ) -> Result<T, CtlError> {
-    // It outlives the thread, which has had its time by then to see that it is to stop.
-    let mut folder = None;
-    let stopping = Stopping::default();
-    block_on(async {
-        // First: a signal must not find a folder, and nobody who removes it.
-        let interrupted = interruption()?;
-        let path = folder.insert(PrivateCopy::create()?).path().to_owned();
-        let scratch = Scratch { path, stopping: stopping.clone() };
-        tokio::select! {
-            result = spawn_blocking(move || work(&scratch)) => result.map_err(|error| CtlError::Runtime(error.into()))?,
-            error = interrupted => {
-                stopping.stop();
-                Err(error)
-            }
-        }
+    until_interrupted(move |stopping| {
+        let folder = PrivateCopy::create()?;
+        work(&Scratch { path: folder.path().to_owned(), stopping: stopping.clone() })
     })
 }
 

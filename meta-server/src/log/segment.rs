@@ -66,14 +66,9 @@ pub(super) struct Segment {
 impl Segment {
     /// Writes a new one to `path`. It is not synced, and has no name yet.
     pub(super) fn create(path: PathBuf, header: &Header, room: u64) -> io::Result<Self> {
-        let write = || {
-            let bytes = encode_header(header)?;
-            let file = File::options().create(true).truncate(true).read(true).write(true).open(&path)?;
-            file.write_all_at(&bytes, 0)?;
-            io::Result::Ok((file, bytes.len() as u64))
-        };
-        let (file, end) = write().map_err(failed(format!("write {}", path.display())))?;
-        let mut segment = Self { file: Arc::new(file), path, end, len: end, room, next_slot: 0 };
+        let open = || File::options().create(true).truncate(true).read(true).write(true).open(&path);
+        let file = open().map_err(failed(format!("write {}", path.display())))?;
+        let mut segment = Self::begin(file, path, header, 0, room)?;
         segment.make_room(0);
         Ok(segment)
     }
@@ -94,7 +89,7 @@ impl Segment {
         Ok(Self { file: Arc::new(file), path, end: found.end as u64, len, room, next_slot: 0 })
     }
 
-    /// Makes one of a file of `len` zeros, in `path`. Its header is not synced, and it has no name yet.
+    /// The same of a file of `len` zeros, which lies in `path`.
     pub(super) fn begin(file: File, path: PathBuf, header: &Header, len: u64, room: u64) -> io::Result<Self> {
         let bytes = encode_header(header)?;
         file.write_all_at(&bytes, 0).map_err(failed(format!("write {}", path.display())))?;
