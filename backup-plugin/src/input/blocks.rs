@@ -79,7 +79,7 @@ pub(super) struct Blocks<R> {
     /// The last line that was read, or its beginning: held back until it is known whether something follows.
     rest: Vec<u8>,
     ended: bool,
-    /// Why reading failed, once the lines before are out.
+    /// Why reading failed, once the lines before are out that are known not to be the last.
     failed: Option<io::Error>,
     bytes: u64,
     hasher: Sha256,
@@ -137,7 +137,9 @@ impl<R: Read> Blocks<R> {
                 Ok(PIECE) if block.len() < BLOCK => continue,
                 Ok(_) => {}
                 Err(error) => {
-                    let Some(newline) = memrchr(b'\n', block) else { return Err(error) };
+                    // Nobody knows whether the last line is that of the input: it may be a seal.
+                    let end = block.len().saturating_sub(1);
+                    let Some(newline) = memrchr(b'\n', &block[..end]) else { return Err(error) };
                     self.failed = Some(error);
                     block.truncate(newline + 1);
                     return Ok(Filled::Lines);
@@ -293,7 +295,7 @@ mod tests {
             }
         }
         for (input, expected) in
-            [(&b"a\nb\nc"[..], &[&b"a\nb\n"[..]][..]), (b"a\n", &[b"a\n"]), (b"a", &[]), (b"", &[])]
+            [(&b"a\nb\nc"[..], &[&b"a\nb\n"[..]][..]), (b"a\nb\n", &[b"a\n"]), (b"a\n", &[]), (b"a", &[]), (b"", &[])]
         {
             let (found, error) = blocks(input.chain(Broken), 100);
             assert_eq!(error.unwrap().to_string(), "the cable is out");

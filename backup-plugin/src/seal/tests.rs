@@ -188,3 +188,16 @@ fn every_cut_and_every_flipped_bit_is_an_error() {
     }
     eprintln!("{tried} cuts and flipped bits, all refused");
 }
+
+/// Wherever it is: in the lines, in what stands around them, or between the two, where all lines and their seal are there.
+#[test]
+fn a_cut_of_a_compressed_file_is_said_to_be_one() {
+    for compression in [Compression::Zstd, Compression::Gzip] {
+        let file = written(&LINES, compression, true);
+        let half = file.len() / 2;
+        for len in half..file.len() {
+            let refusal = refused(&file[..len]);
+            assert!(refusal.contains("the file is cut"), "{compression}, {len} of {}: {refusal}", file.len());
+        }
+    }
+}
