@@ -16,7 +16,9 @@ use tempfile::TempDir;
 use super::{
     LogDb,
     files::{Folder, Hooks, SEGMENT},
+    mark::{SLOT, SLOTS},
     open,
+    segment::NEW,
     testing::{all_entries, copy_folder, entry, id, truncate_after},
 };
 use crate::{
@@ -30,6 +32,12 @@ const SMALL_SEGMENT: u64 = 64 << 10;
 /// How often the power fails while a log is opened.
 const POWER_CUTS: usize = 12;
 
+/// Where a segment's header is.
+const MARKS: usize = SLOT * SLOTS;
+
+/// The first segment, which nothing was made for ahead.
+const FIRST: &str = "0000000001.wal";
+
 /// The unit that a disk writes whole.
 const SECTOR: usize = 512;
 
@@ -42,9 +50,25 @@ fn open(dir: &Path, segment: u64, hooks: Hooks) -> io::Result<LogDb> {
 struct Image(BTreeMap<String, Arc<Vec<u8>>>);
 
 impl Image {
+    /// A file may get its name, or go, meanwhile.
     fn take(dir: &Path) -> Self {
         let files = fs::read_dir(dir).unwrap().map(Result::unwrap);
-        Self(files.map(|f| (f.file_name().into_string().unwrap(), Arc::new(fs::read(f.path()).unwrap()))).collect())
+        let read =
+            |file: fs::DirEntry| Some((file.file_name().into_string().unwrap(), Arc::new(fs::read(file.path()).ok()?)));
+        Self(files.filter_map(read).collect())
+    }
+
+    /// The last segment that is more than made ahead.
+    fn last_begun(&self) -> Option<String> {
+        let begun = |bytes: &[u8]| bytes.get(..MARKS + 4).is_some_and(|bytes| bytes[MARKS..] != [0; 4]);
+        self.0.iter().rfind(|(name, bytes)| *name != NEW && begun(bytes)).map(|(name, _)| name.clone())
+    }
+
+    /// Without what was made ahead.
+    fn only_begun(mut self) -> Image {
+        let last = self.last_begun().unwrap();
+        self.0.retain(|name, _| *name <= last);
+        self
     }
 
     fn unpack(&self) -> TempDir {
@@ -67,8 +91,9 @@ impl Image {
         let torn = |name: &String| match (self.0.get(name), later.0.get(name)) {
             (Some(synced), Some(later)) if synced != later => tear(synced, later, share, random),
             (Some(synced), _) => Arc::clone(synced),
-            (None, Some(later)) if name == "new.wal" => tear(&[], later, share, random),
-            // Its name is as new as that, and it got it once it was on disk.
+            (None, Some(later)) if name == NEW => tear(&[], later, share, random),
+            // Its name is as new as that. It got it once it was on disk, as zeros where it was made ahead.
+            (None, Some(later)) if name != FIRST => tear(&vec![0; later.len()], later, share, random),
             (None, later) => Arc::clone(later.unwrap()),
         };
         Image(names.keys().cloned().zip(names.keys().map(torn)).collect())
@@ -77,7 +102,7 @@ impl Image {
     /// This image with zeroes, or now and then garbage, behind the end of the last segment.
     fn longer(&self, random: &mut StdRng) -> Image {
         let mut image = self.clone();
-        let last = image.0.iter_mut().rfind(|(name, _)| *name != "new.wal").unwrap().1;
+        let last = image.0.get_mut(&image.last_begun().unwrap()).unwrap();
         let zeroes = random.random_bool(0.5);
         let more = (0..random.random_range(1..100_000)).map(|_| if zeroes { 0 } else { random.random::<u8>() });
         Arc::make_mut(last).extend(more);
@@ -224,7 +249,8 @@ fn any_part_of_what_was_written_later_takes_nothing_that_was_answered() {
             let before = answered.clone();
             answered.step(&log, term, &mut random);
             let written = std::mem::take(&mut trail.lock().unwrap().written);
-            segments += written.iter().filter(|(_, later)| later.0.contains_key("new.wal")).count();
+            let begins = |(synced, later): &&(Image, Image)| synced.last_begun() < later.last_begun();
+            segments += written.iter().filter(begins).count();
             for (synced, later) in written.iter().step_by(written.len().div_ceil(8).max(1)) {
                 for _ in 0..2 {
                     let (_dir, copy) = synced.torn(later, &mut random).open(SMALL_SEGMENT).unwrap();
@@ -336,9 +362,8 @@ fn synced_log(closed: bool) -> (Image, Answered) {
     if closed {
         log.close().unwrap();
     }
-    let mut image = Image::take(dir.path());
-    // Is no part of the log yet. Whether it is there depends on how full the last segment is, and that on the log's random number.
-    image.0.remove("new.wal");
+    // Whether something was made ahead depends on how full the last segment is, and that on the log's random number.
+    let image = Image::take(dir.path()).only_begun();
     assert!(image.0.len() >= 3, "{:?}", image.0.keys());
     (image, answered)
 }
@@ -417,4 +442,53 @@ fn a_refused_log_is_left_as_it_is() {
         assert!(open(dir.path(), TINY_SEGMENT, Hooks::default()).is_err());
         assert_eq!(Image::take(dir.path()).0, damaged.0);
     }
+}
+
+/// Nobody waits until a segment that is not needed any more is gone from the disk: a crash leaves any of them.
+#[test]
+fn whichever_segments_a_crash_leaves_of_those_that_were_purged_the_log_is_the_same() {
+    let dir = TempDir::new().unwrap();
+    let log = open(dir.path(), TINY_SEGMENT, Hooks::default()).unwrap();
+    let mut answered = Answered::default();
+    for index in 0..60 {
+        answered.entries.insert(index, entry(1, index, 60));
+        log.append_blocking(vec![entry(1, index, 60)]).unwrap();
+    }
+    let before = Image::take(dir.path());
+    let purged = id(1, 50);
+    log.purge_blocking(purged).unwrap();
+    (answered.entries, answered.purged) = (answered.entries.split_off(&51), Some(purged));
+    let after = Image::take(dir.path()).only_begun();
+    let gone: Vec<_> = before.0.into_iter().filter(|(name, _)| !after.0.contains_key(name) && name != NEW).collect();
+    assert!((4..10).contains(&gone.len()), "{}", gone.len());
+    for left in 0..1 << gone.len() {
+        let mut image = after.clone();
+        image.0.extend((0..).zip(&gone).filter(|(at, _)| left >> at & 1 == 1).map(|(_, file)| file.clone()));
+        let (dir, copy) = image.open(TINY_SEGMENT).unwrap();
+        answered.check_equal(&copy);
+        copy.close().unwrap();
+        let names: Vec<_> = Image::take(dir.path()).0.into_keys().collect();
+        assert!(names.iter().eq(after.0.keys()), "{names:?}");
+    }
+}
+
+/// Made ahead, it has its name before there is anything in it.
+#[test]
+fn a_segment_that_was_made_ahead_is_not_missed_and_one_that_lost_its_header_is() {
+    let (image, answered) = synced_log(false);
+    let last = image.last_begun().unwrap();
+    let number: u32 = last.trim_end_matches(".wal").parse().unwrap();
+    for (written, bytes) in [(0, 5000), (0, 0), (40, 5000)] {
+        let mut ahead = image.clone();
+        let mut blank = vec![0; bytes];
+        // A header that came to the disk in part.
+        blank[MARKS.min(bytes)..(MARKS + written).min(bytes)].copy_from_slice(&image.0[&last][MARKS..MARKS + written]);
+        ahead.0.insert(format!("{:010}.wal", number + 1), Arc::new(blank));
+        let (dir, log) = ahead.open(TINY_SEGMENT).unwrap();
+        answered.check_equal(&log);
+        log.close().unwrap();
+        assert!(Image::take(dir.path()).0.keys().eq(image.0.keys()));
+    }
+    let text = chain(&image.damaged(&last, |bytes| bytes.fill(0)).open(TINY_SEGMENT).err().unwrap());
+    assert!(text.contains(&last) && text.contains("no header"), "{text}");
 }

@@ -2,18 +2,18 @@
 //! before anything relies on them. Knows nothing of what records mean.
 
 use std::{
+    collections::VecDeque,
     fs::{self, File},
     io,
-    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
-    error::{corrupt, failed},
+    error::failed,
     frame::{Frame, Record, Salt},
     mark::Mark,
-    segment::{self, Header, Segment},
+    segment::{self, Header, NEW, Segment},
     spare::Spare,
 };
 
@@ -22,9 +22,6 @@ pub(super) const SEGMENT: u64 = 4 << 20;
 
 /// How many times a segment is made longer while it is filled, if it was not made as long as that before.
 const ROOMS: u64 = 16;
-
-/// What a new segment is called until its header is on disk.
-const NEW: &str = "new.wal";
 
 /// What sled, which kept the log of builds before the first release, calls its files.
 const SLED: [&str; 3] = ["conf", "db", "blobs"];
@@ -46,9 +43,9 @@ pub(super) struct Files {
     folder: Folder,
     salt: Salt,
     segment_bytes: u64,
-    /// The number of the oldest segment that is there.
-    oldest: u32,
-    /// The number of the last one, which is written to.
+    /// The numbers of the segments before the one that is written to, in order.
+    older: VecDeque<u32>,
+    /// The number of that one.
     last: u32,
     segment: Segment,
     /// What the next segment will be made of, once this one is half full.
@@ -66,7 +63,7 @@ pub(super) struct Folder {
     hooks: Hooks,
 }
 
-/// The numbers of the segments in `dir`, in order. Fails where one is missing, or where the log is not one of these.
+/// The numbers of the segments in `dir`, in order. Fails where the log is not one of these.
 pub(super) fn segments(dir: &Path) -> io::Result<Vec<u32>> {
     let tried = || failed(format!("list {}", dir.display()));
     let mut numbers = Vec::new();
@@ -86,13 +83,7 @@ pub(super) fn segments(dir: &Path) -> io::Result<Vec<u32>> {
         numbers.extend(segment::parse_name(&name));
     }
     numbers.sort_unstable();
-    match numbers.windows(2).find(|pair| pair[0] + 1 != pair[1]) {
-        Some(pair) => {
-            let missing = segment::path(dir, pair[0] + 1);
-            Err(corrupt(format!("the log's file {} is missing, and others follow it", missing.display())))
-        }
-        None => Ok(numbers),
-    }
+    Ok(numbers)
 }
 
 impl Folder {
@@ -154,16 +145,16 @@ impl Files {
         // The folder may be as new as what is in it.
         let parent = folder.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         parent.map_or(Ok(()), |parent| File::open(parent)?.sync_all()).map_err(failed("fsync the log's folder"))?;
-        let (number, next_frame) = (header.segment, header.first_frame);
-        Ok(Self::new(folder, header.salt, segment_bytes, number..number, segment, next_frame))
+        let older = VecDeque::new();
+        Ok(Self::new(folder, header.salt, segment_bytes, (older, header.segment), segment, header.first_frame))
     }
 
-    /// Goes on with a log that was found: segments from `numbers.start` on, `segment` as the last one, `numbers.end`.
+    /// Goes on with a log that was found: its older segments, and the number of `segment`, which is the last one.
     pub(super) fn resume(
         folder: Folder,
         salt: u64,
         segment_bytes: u64,
-        numbers: Range<u32>,
+        numbers: (VecDeque<u32>, u32),
         segment: Segment,
         next_frame: u64,
     ) -> io::Result<Self> {
@@ -180,12 +171,11 @@ impl Files {
         folder: Folder,
         salt: u64,
         segment_bytes: u64,
-        numbers: Range<u32>,
+        (older, last): (VecDeque<u32>, u32),
         segment: Segment,
         next_frame: u64,
     ) -> Self {
-        let (oldest, last) = (numbers.start, numbers.end);
-        Self { folder, salt: Salt(salt), segment_bytes, oldest, last, segment, spare: None, next_frame }
+        Self { folder, salt: Salt(salt), segment_bytes, older, last, segment, spare: None, next_frame }
     }
 
     pub(super) fn salt(&self) -> Salt {
@@ -214,7 +204,7 @@ impl Files {
         self.next_frame += 1;
         let half = self.segment_bytes / 2;
         if at < half && self.segment.end() >= half {
-            self.spare = Spare::prepare(self.folder.path.join(NEW), self.spare_bytes());
+            self.spare = Spare::prepare(&self.folder.path, self.last + 1, self.spare_bytes());
         }
         Ok(at)
     }
@@ -229,31 +219,39 @@ impl Files {
     pub(super) fn begin_segment(&mut self, header: impl FnOnce(u32, u64) -> Header) -> io::Result<()> {
         // The seal takes a number of its own.
         let header = header(self.last + 1, self.next_frame + 1);
-        let new = self.folder.path.join(NEW);
-        let room = room(self.segment_bytes);
-        let next = match self.spare.take().and_then(Spare::take) {
-            Some(file) => Segment::begin(file, new, &header, self.spare_bytes(), room),
-            None => Segment::create(new, &header, room),
-        };
-        let Ok(mut next) = next else { return Ok(()) };
-        self.folder.publish(&mut next, header.segment)?;
+        let Some(next) = self.next_segment(&header)? else { return Ok(()) };
         // Only now: a seal promises that the next segment is there.
         let mut seal = Frame::new(self.salt);
         seal.push(&Record::Sealed)?;
         self.write(&mut seal)?;
+        self.older.push_back(self.last);
         (self.segment, self.last) = (next, header.segment);
         Ok(())
     }
 
-    /// Deletes the segments before `oldest`; returns which.
-    pub(super) fn remove_before(&mut self, oldest: u32) -> io::Result<Range<u32>> {
-        let gone = self.oldest..oldest.clamp(self.oldest, self.last);
-        for number in gone.clone() {
+    /// The next segment, with its header, under its name and on disk; `None` where it can not be made.
+    fn next_segment(&mut self, header: &Header) -> io::Result<Option<Segment>> {
+        let room = room(self.segment_bytes);
+        if let Some(file) = self.spare.take().and_then(Spare::take) {
+            let path = segment::path(&self.folder.path, header.segment);
+            let Ok(next) = Segment::begin(file, path, header, self.spare_bytes(), room) else { return Ok(None) };
+            self.folder.synced(|_| next.sync())?;
+            return Ok(Some(next));
+        }
+        let Ok(mut next) = Segment::create(self.folder.path.join(NEW), header, room) else { return Ok(None) };
+        self.folder.publish(&mut next, header.segment)?;
+        Ok(Some(next))
+    }
+
+    /// Deletes the segments before `oldest`; returns which. Nobody waits until that is on disk: any of them may be found again after a
+    /// crash, and goes then.
+    pub(super) fn remove_before(&mut self, oldest: u32) -> io::Result<Vec<u32>> {
+        let mut gone = Vec::new();
+        while let Some(number) = self.older.front().copied().filter(|number| *number < oldest) {
             let path = segment::path(&self.folder.path, number);
             fs::remove_file(&path).map_err(failed(format!("delete {}", path.display())))?;
-            // One at a time: a crash must not leave a gap.
-            self.folder.sync_names()?;
-            self.oldest = number + 1;
+            self.older.pop_front();
+            gone.push(number);
         }
         Ok(gone)
     }

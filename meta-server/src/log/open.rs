@@ -79,16 +79,26 @@ fn create(folder: Folder, segment_bytes: u64) -> io::Result<Opened> {
 
 fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Opened> {
     let dir = folder.path().to_owned();
+    let (before_gap, numbers) = after_gap(numbers);
     let mut replay = Replay::default();
     let mut segments = BTreeMap::new();
     let mut last: Option<(Found, Scan)> = None;
     let mut sealed = None;
     let mut begun = None;
     for number in numbers {
-        let found = Found::read(segment::path(&dir, *number))?;
+        let path = segment::path(&dir, *number);
+        let unsealed = last.as_ref().is_some_and(|(_, scan)| !scan.sealed);
+        let Some(found) = Found::read(&path)? else {
+            // Made ahead. What is damaged stands behind a seal, or before others.
+            if !unsealed || Some(number) != numbers.last() {
+                return Err(segment::no_header(&path));
+            }
+            begun = Some(path);
+            break;
+        };
         replay.begin(&found, *number, last.as_ref())?;
         let scan = found.scan(|place, record| replay.take(*number, place, record))?;
-        if let Some((before, ended)) = last.as_ref().filter(|(_, scan)| !scan.sealed) {
+        if let Some((before, ended)) = last.as_ref().filter(|_| unsealed) {
             // A crash came between the new segment and the seal of the one before it: then nothing was written to it.
             if scan.next_frame > found.header.first_frame || scan.rest == Rest::Torn || Some(number) != numbers.last() {
                 return Err(damaged(
@@ -110,7 +120,8 @@ fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Op
         return Err(corrupt(format!("the log's file {} is missing; {RECOURSE}", missing.display())));
     }
     if let Some(lost) = replay.index.lost() {
-        return Err(corrupt(format!("log entry {lost} is missing: the files before {} are; {RECOURSE}", numbers[0])));
+        let missing = segment::path(&dir, numbers[0].saturating_sub(1));
+        return Err(corrupt(format!("log entry {lost} is missing: {} is gone; {RECOURSE}", missing.display())));
     }
 
     if let Some(begun) = begun {
@@ -122,10 +133,18 @@ fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Op
     }
     let salt = found.header.salt;
     let segment = Segment::resume(found.path.clone(), &scan, &found.bytes, files::room(segment_bytes))?;
-    let files = Files::resume(folder, salt, segment_bytes, numbers[0]..number, segment, scan.next_frame)?;
+    let older = before_gap.iter().chain(numbers).copied().filter(|older| *older < number).collect();
+    let files = Files::resume(folder, salt, segment_bytes, (older, number), segment, scan.next_frame)?;
     let (_, file) = files.current();
     segments.insert(number, SegmentFile { file, bytes: files.current_len() });
     Ok(Opened { files, disk: Disk::new(Salt(salt), segments, replay.index), state: replay.state })
+}
+
+/// The numbers before the last one that is missing, and those behind it. Nobody waited until deleted segments were gone from the disk, so
+/// that a crash may have left any of them; what is needed is behind them, or else known to be lost by the first that is.
+fn after_gap(numbers: &[u32]) -> (&[u32], &[u32]) {
+    let gap = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
+    numbers.split_at(gap.map_or(0, |gap| gap + 1))
 }
 
 fn open_segment(found: &Found) -> io::Result<SegmentFile> {

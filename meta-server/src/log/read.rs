@@ -121,8 +121,10 @@ impl Disk {
         self.segments.insert(number, segment);
     }
 
-    pub(super) fn remove_segments(&mut self, numbers: Range<u32>) {
-        self.segments.retain(|number, _| !numbers.contains(number));
+    pub(super) fn remove_segments(&mut self, numbers: &[u32]) {
+        for number in numbers {
+            self.segments.remove(number);
+        }
     }
 
     /// What it takes to read entries from the start of the range on, up to `max_bytes`; at least one.

@@ -1,6 +1,6 @@
 //! One file of the log: its mark, a header that says where the log stood when it was begun, then frames, then room.
 //!
-//! A segment gets its name once its header is on disk, so one that has no header is damaged. It is kept longer than what was
+//! A segment is begun once its header is on disk; one that was made ahead has its name before. It is kept longer than what was
 //! written to it, with zeros: a sync that also makes a file longer takes twice as long, and far longer beside others. Knows
 //! nothing of what records mean.
 
@@ -39,6 +39,9 @@ pub(super) struct Header {
     pub(super) end: u64,
     pub(super) state: RaftState,
 }
+
+/// What a segment is called until it gets its name.
+pub(super) const NEW: &str = "new.wal";
 
 pub(super) fn path(dir: &Path, segment: u32) -> PathBuf {
     dir.join(format!("{segment:010}.wal"))
@@ -181,12 +184,15 @@ pub(super) enum Rest {
 }
 
 impl Found {
-    pub(super) fn read(path: PathBuf) -> io::Result<Self> {
-        let bytes = std::fs::read(&path).map_err(failed(format!("read {}", path.display())))?;
-        let (header, frames) = parse_header(&bytes).ok_or_else(|| damaged(&path, HEADER_AT, "no header"))?;
+    /// `None`: it has neither a header nor a mark.
+    pub(super) fn read(path: &Path) -> io::Result<Option<Self>> {
+        let bytes = std::fs::read(path).map_err(failed(format!("read {}", path.display())))?;
+        let Some((header, frames)) = parse_header(&bytes) else {
+            return if Mark::decode(&bytes).is_none() { Ok(None) } else { Err(no_header(path)) };
+        };
         let header =
             serde_json::from_slice(header).map_err(failed(format!("read the header of {}", path.display())))?;
-        Ok(Self { path, bytes, header, frames })
+        Ok(Some(Self { path: path.to_owned(), bytes, header, frames }))
     }
 
     /// Hands over each record with where it lies. Fails where something is missing that was on disk.
@@ -253,6 +259,10 @@ fn parse_header(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let json = header.get(..usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
     let whole = *magic == HEADER_MAGIC && *checksum == crc32fast::hash(json).to_le_bytes();
     whole.then_some((json, HEADER_AT + 12 + json.len()))
+}
+
+pub(super) fn no_header(path: &Path) -> io::Error {
+    damaged(path, HEADER_AT, "no header")
 }
 
 pub(super) fn damaged(path: &Path, at: usize, what: &str) -> io::Error {

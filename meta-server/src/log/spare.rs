@@ -1,5 +1,5 @@
-//! The file that the next segment will be, made while the current one is filled: zeros, as long as a segment is, on disk. What
-//! begins a segment, or makes it longer, is waited for by every write; with this it is one header.
+//! The file that the next segment will be, made while the current one is filled: zeros, as long as a segment is, on disk and under
+//! its name. What begins a segment, or makes it longer, is waited for by every write; with this it is one header.
 
 use std::{
     fs::{self, File},
@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
     thread::{self, JoinHandle},
 };
+
+use super::segment::{self, NEW};
 
 /// Bytes written at once.
 const PART: usize = 256 * 1024;
@@ -18,15 +20,16 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// Begins to make one in `path`, over what is there; `None` where there is no thread to be had.
-    pub(super) fn prepare(path: PathBuf, len: u64) -> Option<Self> {
+    /// Begins to make the segment of this number in `dir`; `None` where there is no thread to be had.
+    pub(super) fn prepare(dir: &Path, number: u32, len: u64) -> Option<Self> {
+        let (dir, path) = (dir.to_owned(), segment::path(dir, number));
         let place = path.clone();
-        let make = move || make(&place, len).inspect_err(|_| remove(&place));
+        let make = move || make(&dir, &place, len);
         let thread = thread::Builder::new().name("raft-log-spare".to_owned()).spawn(make).ok()?;
         Some(Self { path, thread: Some(thread) })
     }
 
-    /// Waits until it is there; `None` where it could not be made, and then nothing is.
+    /// Waits until it is there; `None` where it could not be made. What there is of it then is to be made over.
     pub(super) fn take(mut self) -> Option<File> {
         self.thread.take()?.join().ok()?.ok()
     }
@@ -38,12 +41,23 @@ impl Drop for Spare {
         if let Some(thread) = self.thread.take()
             && matches!(thread.join(), Ok(Ok(_)))
         {
-            remove(&self.path);
+            // What stays is found to be blank, and goes, when the log is opened.
+            let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-fn make(path: &Path, len: u64) -> io::Result<File> {
+fn make(dir: &Path, path: &Path, len: u64) -> io::Result<File> {
+    let new = dir.join(NEW);
+    let file = fill(&new, len).and_then(|file| fs::rename(&new, path).map(|()| file)).inspect_err(|_| {
+        let _ = fs::remove_file(&new);
+    })?;
+    File::open(dir)?.sync_all()?;
+    Ok(file)
+}
+
+/// `len` zeros on disk, over what is in `path`.
+fn fill(path: &Path, len: u64) -> io::Result<File> {
     let mut file = File::options().create(true).truncate(true).read(true).write(true).open(path)?;
     let zeros = vec![0; PART];
     let mut left = len;
@@ -56,11 +70,6 @@ fn make(path: &Path, len: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// The next one is made over what can not be removed.
-fn remove(path: &Path) {
-    let _ = fs::remove_file(path);
-}
-
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
@@ -70,19 +79,26 @@ mod tests {
     #[test]
     fn a_spare_is_zeros_over_what_was_there() {
         let dir = TempDir::new().unwrap();
-        let path = dir.path().join("new");
-        fs::write(&path, "left by a killed process").unwrap();
+        let path = segment::path(dir.path(), 7);
+        for left in [dir.path().join(NEW), path.clone()] {
+            fs::write(left, "left by a killed process").unwrap();
+        }
         let len = PART as u64 * 2 + 7;
-        let file = Spare::prepare(path.clone(), len).unwrap().take().unwrap();
+        let file = Spare::prepare(dir.path(), 7, len).unwrap().take().unwrap();
         assert_eq!(file.metadata().unwrap().len(), len);
         assert!(fs::read(&path).unwrap().iter().all(|byte| *byte == 0));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn one_that_is_not_needed_or_can_not_be_made_leaves_nothing() {
         let dir = TempDir::new().unwrap();
-        drop(Spare::prepare(dir.path().join("new"), 10).unwrap());
+        drop(Spare::prepare(dir.path(), 1, 10).unwrap());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert!(Spare::prepare(dir.path().join("no folder/new"), 10).unwrap().take().is_none());
+        assert!(Spare::prepare(&dir.path().join("no folder"), 1, 10).unwrap().take().is_none());
+        let in_the_way = segment::path(dir.path(), 1);
+        fs::create_dir_all(in_the_way.join("folder")).unwrap();
+        assert!(Spare::prepare(dir.path(), 1, 10).unwrap().take().is_none());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

@@ -296,7 +296,7 @@ impl Writer {
     fn remove_unneeded(&mut self) -> io::Result<()> {
         let oldest = self.with_disk(|disk| disk.index().oldest_segment())?.unwrap_or(self.files.current().0);
         let gone = self.files.remove_before(oldest)?;
-        self.with_disk(|disk| disk.remove_segments(gone))
+        self.with_disk(|disk| disk.remove_segments(&gone))
     }
 
     /// Called when the frame is empty, so that what is on disk is what `state` says.
