@@ -7,6 +7,7 @@ use std::{
     cell::Cell,
     env, fs,
     path::{Path, PathBuf},
+    process::Stdio,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -60,10 +61,11 @@ const MODERATE: f64 = 0.25;
 
 /// What was measured in one round.
 struct Round {
-    /// Writes with nothing beside them, with one export after the other, and with a program that does nothing but write and sync
-    /// as many bytes.
+    /// Writes with nothing beside them, with one export after the other to a file on the same disk, with the same to a pipe, and
+    /// with a program that does nothing but write and sync as many bytes.
     quiet: Writes,
     exporting: Writes,
+    streaming: Writes,
     writing: Writes,
     /// Exports that ended meanwhile.
     exports: u64,
@@ -142,7 +144,15 @@ async fn round(arguments: &LiveArgs, backup: &Path, dir: &Path) -> Result<Round>
             Ok(())
         }
     };
+    let stream = async |_| {
+        let mut export = Command::new(binaries::tool());
+        export.args(["export", "--grpc-api-address", &peer.address]).stdout(Stdio::null()).stderr(Stdio::null());
+        let ended = export.status().await?;
+        ensure!(ended.success(), "the export {ended}");
+        Ok(())
+    };
     let (writing, _) = writer.beside(dir.path(), write).await?;
+    let (streaming, streams) = writer.beside(dir.path(), stream).await?;
     let (exporting, exports) = writer.beside(dir.path(), export).await?;
 
     let compaction = compact(&server, &peer, &keys).await?;
@@ -162,7 +172,8 @@ async fn round(arguments: &LiveArgs, backup: &Path, dir: &Path) -> Result<Round>
     let seconds = began.elapsed().as_secs_f64();
     let start = Taken { seconds, usage: measure::usage(server.id()).context("the server has ended")? };
     server.kill().await;
-    Ok(Round { quiet, exporting, writing, exports, compaction, iterate, ingest, load_seconds, start })
+    let exports = exports + streams;
+    Ok(Round { quiet, exporting, streaming, writing, exports, compaction, iterate, ingest, load_seconds, start })
 }
 
 fn job(work: Work) -> Result<&'static Job> {

@@ -53,7 +53,8 @@ impl Display for Report<'_> {
         let rate = self.median(|round| round.quiet.moderate.rate);
         let at_rate = format!(" at {rate:.0} a second, each from when it is due,");
         for (beside, goal, writes) in [
-            ("exports stream", "1.3", (|round| &round.exporting) as fn(&Round) -> &Writes),
+            ("exports stream to a file", "1.3", (|round| &round.exporting) as fn(&Round) -> &Writes),
+            ("exports stream to a pipe", "1.3", |round| &round.streaming),
             ("a program writes and syncs as many bytes", "–", |round| &round.writing),
         ] {
             self.pair(f, &format!("p99 of a write while {beside}, ms"), goal, writes, |writes| ms(writes.fast.p99))?;
