@@ -6,9 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{ImportPlan, ImportSummary, check::Facts};
 use crate::record::{LogId, Node, Payload, Record, StateRecord};
 
-/// What an engine keeps beside a record: lengths, numbers, its share of indexes.
-const RECORD_BYTES: u64 = 48;
-/// The same of a log entry.
+/// What an engine keeps beside a record: lengths, numbers, its share of indexes. Keys that begin alike take less.
+const RECORD_BYTES: u64 = 12;
+/// The time and the number in the key of the index of what expires.
+const EXPIRY_BYTES: u64 = 16;
+/// What is kept beside a log entry.
 const ENTRY_BYTES: u64 = 96;
 /// A record of so many bytes fills a block of the table, and has its key in the index once more.
 const BLOCK: usize = 4096;
@@ -70,8 +72,9 @@ impl Size {
     pub(super) fn add(&mut self, record: &Record) {
         match record {
             Record::State(StateRecord::Kv { key, value }) => {
-                let indexed =
-                    if value.expiry_ms().is_some() { 2 * RECORD_BYTES + key.len() as u64 } else { RECORD_BYTES };
+                // The index is sorted on disk first.
+                let index = 2 * (EXPIRY_BYTES + key.len() as u64 + RECORD_BYTES);
+                let indexed = RECORD_BYTES + if value.expiry_ms().is_some() { index } else { 0 };
                 let in_index = if key.len() + value.data.len() >= BLOCK { key.len() as u64 } else { 0 };
                 self.state += key.len() as u64 + value.data.len() as u64 + indexed + in_index;
             }

@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        backup::{facts::folder_bytes, target::StoreTarget},
+        backup::{check::CheckTarget, facts::folder_bytes, target::StoreTarget},
         command::fixtures,
     };
 
@@ -79,12 +79,16 @@ mod tests {
             let text = backup(keys, len, digits);
             let folder = tempfile::tempdir().unwrap();
             let raft_dir = folder.path().join("meta");
-            let options = ImportOptions::new(None, None).unwrap();
-            import::run(text.as_bytes(), "b", &StoreTarget::new(raft_dir.clone()), &options, &mut |_| ()).unwrap();
+            let (options, target) = (ImportOptions::new(None, None).unwrap(), StoreTarget::new(raft_dir.clone()));
+            let planned = import::plan(text.as_bytes(), "b", &CheckTarget::default(), &options, &mut |_| ()).unwrap();
+            import::run(text.as_bytes(), "b", &target, &options, &mut |_| ()).unwrap();
             let (takes, Room { least, likely }) = (folder_bytes(&raft_dir).unwrap(), Room::of(text.len() as u64));
             let case = format!("{keys} keys of {len}: {takes}, told were {least} and {likely}");
             assert!(least < takes && takes < 2 * likely + likely / 2, "{case}");
             assert!(likely < 2 * takes, "{case}");
+            // Once it is read, more is known.
+            let (planned, spare) = (planned.disk_bytes, 1 << 20);
+            assert!((takes..takes * 5 / 4 + spare).contains(&planned), "{case}, planned {planned}");
         }
     }
 
