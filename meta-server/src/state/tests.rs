@@ -1,13 +1,16 @@
 //! The state machine against a plain map: whatever is compacted when, nothing is lost, and a view stays as it was.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::Path,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use backup_plugin::record::{LeaderId, LogId, StateRecord};
 use proptest::{collection::vec, prelude::*};
+use rand::{RngExt, SeedableRng, distr::Alphanumeric, rngs::StdRng};
 
 use super::{BaseNames, Change, State, StateMachine, StateOptions, View, base_name};
 use crate::{
@@ -138,6 +141,33 @@ fn an_old_base_goes_with_its_last_view() {
     assert!(old_view.get("b").unwrap().is_none());
     drop(old_view);
     assert_eq!(bases(dir.path()), ["base-000003"]);
+}
+
+/// All at once it would keep some disks from whoever writes.
+#[test]
+fn a_large_old_base_goes_in_parts() {
+    const PART: u64 = 4 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let (machine, _) = machine(dir.path());
+    let mut random = StdRng::seed_from_u64(1);
+    for index in 1..=20 {
+        let value: String = (0..600_000).map(|_| random.sample(Alphanumeric) as char).collect();
+        apply(&machine, index, &put(&format!("k{index}"), &value));
+    }
+    machine.compact().unwrap();
+    let tables = dir.path().join("base-000002/table/tables");
+    let table = fs::read_dir(tables).unwrap().map(|file| File::open(file.unwrap().path()).unwrap());
+    let table = table.max_by_key(|file| file.metadata().unwrap().len()).unwrap();
+    assert!(table.metadata().unwrap().len() > 2 * PART);
+    apply(&machine, 21, &put("a", "1"));
+    machine.compact().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while bases(dir.path()) != ["base-000003"] {
+        assert!(Instant::now() < deadline, "{:?}", bases(dir.path()));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // What whoever has it open still sees is its first part.
+    assert!(table.metadata().unwrap().len() <= PART);
 }
 
 #[test]
