@@ -18,6 +18,7 @@ pub mod flood;
 pub mod folder;
 pub mod generate;
 pub mod growth;
+pub mod halts;
 pub mod history;
 pub mod linearizable;
 pub mod load;

@@ -7,7 +7,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use integration_tests::{client::Client, measure, metronome::beat};
+use integration_tests::{
+    client::Client,
+    halts::{Halts, Watch},
+    measure,
+    metronome::beat,
+};
 use tokio::{sync::mpsc, task::JoinSet, time::sleep_until};
 use tokio_stream::{StreamExt, wrappers::UnboundedReceiverStream};
 
@@ -36,6 +41,10 @@ pub struct Sample {
     pub rate: f64,
     pub p50: Duration,
     pub p99: Duration,
+    /// Of the calls that met no halt of the machine.
+    pub p99_unhalted: Duration,
+    /// Of the time that was measured, in which the machine stood still.
+    pub halted: f64,
     /// Of processor time for a call, in microseconds: of who is called, and of the clients.
     pub server_cpu_us: f64,
     pub client_cpu_us: f64,
@@ -47,7 +56,22 @@ impl Sample {
         latencies.sort_unstable();
         let [p50, p99] = [50, 99].map(|hundredths| measure::percentile(&latencies, hundredths));
         let rate = latencies.len() as f64 * keys_per_call as f64 / seconds;
-        Sample { rate, p50, p99, ..Sample::default() }
+        Sample { rate, p50, p99, p99_unhalted: p99, ..Sample::default() }
+    }
+
+    /// The same of calls that began and took so long, while `halts` were seen.
+    fn beside(halts: &Halts, calls: &[(Instant, Duration)], keys_per_call: u64, seconds: f64) -> Sample {
+        let unhalted = calls.iter().filter(|(began, took)| !halts.met(*began, *began + *took));
+        let mut unhalted: Vec<_> = unhalted.map(|(_, took)| *took).collect();
+        unhalted.sort_unstable();
+        let first = calls.iter().map(|(began, _)| *began).min();
+        let last = calls.iter().map(|(began, took)| *began + *took).max();
+        let halted = first.zip(last).map_or(Duration::ZERO, |(first, last)| halts.between(first, last));
+        Sample {
+            p99_unhalted: measure::percentile(&unhalted, 99),
+            halted: halted.as_secs_f64() / seconds,
+            ..Sample::of(calls.iter().map(|(_, took)| *took).collect(), keys_per_call, seconds)
+        }
     }
 }
 
@@ -83,15 +107,15 @@ impl Peer {
         }
         let own_cpu = || measure::usage(std::process::id()).map_or(0.0, |usage| usage.cpu_seconds);
         sleep_until(begin.into()).await;
-        let before = (self.cpu_seconds(), own_cpu());
+        let (watch, before) = (Watch::start(), (self.cpu_seconds(), own_cpu()));
         sleep_until(end.into()).await;
-        let after = (self.cpu_seconds(), own_cpu());
-        let mut latencies = Vec::new();
+        let (halts, after) = (watch.stop(), (self.cpu_seconds(), own_cpu()));
+        let mut answered = Vec::new();
         while let Some(client) = clients.join_next().await {
-            latencies.extend(client.context("a client panicked")??);
+            answered.extend(client.context("a client panicked")??);
         }
-        let calls = latencies.len() as f64;
-        let mut sample = Sample::of(latencies, job.work.keys(), length.as_secs_f64());
+        let mut sample = Sample::beside(&halts, &answered, job.work.keys(), length.as_secs_f64());
+        let calls = answered.len() as f64;
         sample.server_cpu_us = (after.0 - before.0) * 1e6 / calls;
         sample.client_cpu_us = (after.1 - before.1) * 1e6 / calls;
         Ok(sample)
@@ -118,31 +142,32 @@ impl Peer {
                 let _ = tell.send(answer);
             }
         });
+        let watch = Watch::start();
         let begun = begun.await?;
         let answers: Vec<_> = UnboundedReceiverStream::new(answers).collect::<Result<_>>().await?;
         ensure!(answers.len() as u64 == begun, "{} of {begun} calls were answered", answers.len());
-        let measured = answers.into_iter().filter(|(due, _)| *due >= begin).map(|(_, latency)| latency).collect();
-        Ok(Sample::of(measured, job.work.keys(), length.as_secs_f64()))
+        let measured: Vec<_> = answers.into_iter().filter(|(due, _)| *due >= begin).collect();
+        Ok(Sample::beside(&watch.stop(), &measured, job.work.keys(), length.as_secs_f64()))
     }
 }
 
-/// Calls again and again. Returns how long each call took that was answered after `begin`, and before `end`.
+/// Calls again and again. Returns when each call began that was answered after `begin`, and before `end`, and how long it took.
 async fn call_until(
     end: Instant,
     begin: Instant,
     work: Work,
     mut client: Client,
     keys: Arc<Keys>,
-) -> Result<Vec<Duration>> {
-    let mut latencies = Vec::new();
+) -> Result<Vec<(Instant, Duration)>> {
+    let mut calls = Vec::new();
     let mut called = Instant::now();
     while called < end {
         work.call(&mut client, &keys).await?;
         let answered = Instant::now();
         if answered >= begin && answered < end {
-            latencies.push(answered - called);
+            calls.push((called, answered - called));
         }
         called = answered;
     }
-    Ok(latencies)
+    Ok(calls)
 }

@@ -58,9 +58,11 @@ impl Display for Report<'_> {
             ("a program writes and syncs as many bytes", "–", |round| &round.writing),
         ] {
             self.pair(f, &format!("p99 of a write while {beside}, ms"), goal, writes, |writes| ms(writes.fast.p99))?;
+            self.pair(f, "p99 of those that met no halt, ms", goal, writes, |writes| ms(writes.fast.p99_unhalted))?;
             self.pair(f, "writes a second meanwhile", "–", writes, |writes| writes.fast.rate)?;
             let p99 = format!("p99 of a write{at_rate} while {beside}, ms");
             self.pair(f, &p99, goal, writes, |writes| ms(writes.moderate.p99))?;
+            self.pair(f, "p99 of those that met no halt, ms", goal, writes, |writes| ms(writes.moderate.p99_unhalted))?;
             self.pair(f, "p50 of these, ms", "–", writes, |writes| ms(writes.moderate.p50))?;
         }
         self.row(f, "compaction beside the writers, and iterate, then ingest, s", "1.5", |round| {
@@ -71,6 +73,19 @@ impl Display for Report<'_> {
             f,
             "| killed after {keys} more keys, start to first read | {:.2} s | – | – | 1 s |",
             self.median(|round| round.start.seconds)
+        )?;
+        let halted = |writes: fn(&Round) -> &Writes| {
+            let share = |round: &Round| (writes(round).fast.halted + writes(round).moderate.halted) / 2.0;
+            100.0 * self.median(share)
+        };
+        writeln!(
+            f,
+            "\nThe host halted the machine for {:.1} % of the time in which there was nothing beside the writes, {:.1} % beside \
+             exports to a file, {:.1} % to a pipe, {:.1} % beside the program that writes.",
+            halted(|round| &round.quiet),
+            halted(|round| &round.exporting),
+            halted(|round| &round.streaming),
+            halted(|round| &round.writing)
         )?;
         let exports: u64 = rounds.iter().map(|round| round.exports).sum();
         let load = self.median(|round| round.load_seconds);
