@@ -12,7 +12,7 @@
 //! - [`import`]: records in, checks, a plan, a new generation out.
 //! - [`diff`]: what is different between two states.
 //! - [`cluster`]: the `--initial-cluster` list and the lineage that it starts. [`hex`]: ids and digests as text. [`clock`]:
-//!   moments as text. [`write_behind`]: long files on their way to disk.
+//!   moments as text. [`write_behind`]: long files on their way to disk. [`urgency`]: work that gives way to other work.
 
 pub mod clock;
 pub mod cluster;
@@ -32,5 +32,6 @@ pub mod service;
 pub mod source;
 pub mod target;
 pub mod upgrade;
+pub mod urgency;
 pub mod wire;
 pub mod write_behind;

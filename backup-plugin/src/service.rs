@@ -18,10 +18,11 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use crate::{
-    export::{self, Chunks, Urgency},
+    export::{self, Chunks},
     observe::{ExportFailure, ExportObserver, Observed, Unobserved},
     provenance::{Consistency, Origin, Provenance, Wanted},
     source::{BackupSource, BackupView, Extent},
+    urgency::Urgency,
     wire,
 };
 

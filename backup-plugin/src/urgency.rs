@@ -1,6 +1,8 @@
-//! Whether an export gives way to whatever else wants a processor. Knows nothing of what its threads do.
+//! Whether work gives way to whatever else wants a processor. Knows nothing of what its threads do.
 
-/// How soon an export is wanted.
+use std::thread;
+
+/// How soon work is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Urgency {
     /// It is all that its process does.
@@ -14,6 +16,12 @@ pub enum Urgency {
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
+/// How much a thread does, in bytes, before it asks whether another one wants the processor: some tenths of a millisecond.
+const STRETCH: usize = 192 * 1024;
+
+/// What it takes to go on to the next record, in bytes that are copied meanwhile, about.
+const STEP: usize = 256;
+
 impl Urgency {
     /// For the thread that calls this, until its end, and for those that it starts.
     pub fn apply(self) {
@@ -23,6 +31,33 @@ impl Urgency {
             && let Err(error) = rustix::process::nice(NICE)
         {
             tracing::debug!(%error, "cannot lower the priority of an export");
+        }
+    }
+
+    /// For a thread that does one small step after the other.
+    pub fn steps(self) -> Steps {
+        Steps { urgency: self, done: 0 }
+    }
+}
+
+/// Steps of a thread that gives way in between, where it is not urgent. A priority does not do that: a thread that wakes up waits until the
+/// kernel takes the processor from the one that has it, for some milliseconds, however low that one's priority is.
+#[derive(Debug)]
+pub struct Steps {
+    urgency: Urgency,
+    /// Since it gave way last.
+    done: usize,
+}
+
+impl Steps {
+    /// One more was done, with so many bytes.
+    pub fn did(&mut self, bytes: usize) {
+        self.done += bytes + STEP;
+        if self.done >= STRETCH {
+            self.done = 0;
+            if self.urgency == Urgency::Background {
+                thread::yield_now();
+            }
         }
     }
 }

@@ -18,11 +18,11 @@ use tokio::sync::{
 };
 use tokio_stream::Stream;
 
-use super::{
-    lines::{push, records},
-    urgency::Urgency,
+use super::lines::{push, records};
+use crate::{
+    source::BackupView,
+    urgency::{Steps, Urgency},
 };
-use crate::source::BackupView;
 
 /// The lines in a chunk when the client does not say.
 pub const DEFAULT_CHUNK_LINES: u64 = 32;
@@ -60,7 +60,7 @@ pub fn chunks<V: BackupView>(view: V, lines_per_chunk: u64, urgency: Urgency) ->
     let (end, mut outcome) = oneshot::channel();
     let work = move || {
         urgency.apply();
-        let produced = produce(&view, max_lines, &Sender(sender));
+        let produced = produce(&view, max_lines, urgency.steps(), &Sender(sender));
         drop(view);
         // Where nobody waits for the end, nobody is told.
         let _ = end.send(produced);
@@ -118,10 +118,12 @@ impl Drop for Chunks {
     }
 }
 
-fn produce<V: BackupView>(view: &V, max_lines: u64, sender: &Sender) -> io::Result<()> {
+fn produce<V: BackupView>(view: &V, max_lines: u64, mut steps: Steps, sender: &Sender) -> io::Result<()> {
     let mut chunk = Lines::default();
     for record in records(view)? {
+        let before = chunk.text().len();
         push(&record?, &mut chunk)?;
+        steps.did(chunk.text().len() - before);
         sender.check_wanted()?;
         if !is_within(&chunk, max_lines) {
             let next = chunk.split_last();

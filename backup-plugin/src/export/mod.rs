@@ -9,7 +9,6 @@ pub mod file;
 mod lines;
 mod summary;
 mod temp;
-mod urgency;
 mod write;
 
 #[cfg(test)]
@@ -18,5 +17,4 @@ pub(crate) mod testing;
 pub use chunks::{Chunks, DEFAULT_CHUNK_LINES, LARGE_CHUNK_LINES, chunks};
 pub use lines::{MAX_LINE_BYTES, line_bytes, lines};
 pub use summary::{ExportSummary, KindCount, NotAnExport};
-pub use urgency::Urgency;
 pub use write::{BackupWriter, Form};

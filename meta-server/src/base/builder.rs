@@ -12,6 +12,7 @@ use std::{
 use backup_plugin::{
     cluster::ContentDigest,
     record::SeqV,
+    urgency::{Steps, Urgency},
     write_behind::{Ahead, WriteBehind},
 };
 
@@ -35,6 +36,7 @@ pub struct BaseBuilder<I: Item = (String, SeqV)> {
     batch_bytes: usize,
     /// Records so far.
     keys: u64,
+    steps: Steps,
     writer: Option<Writer<I>>,
     complete: bool,
 }
@@ -47,7 +49,7 @@ struct Writer<I: Item> {
 impl BaseBuilder {
     /// Begins a base in `dir`, which must not exist.
     pub fn create(dir: &Path) -> io::Result<BaseBuilder> {
-        BaseBuilder::begin(dir)
+        BaseBuilder::begin(dir, Urgency::Now)
     }
 
     /// Adds a record; keys come in strictly ascending byte order.
@@ -62,13 +64,14 @@ impl BaseBuilder {
     }
 }
 
-/// Builds a base in `dir`, which must not exist, of what a table has of records, in key order. `meta.keys` is set here.
+/// Builds a base in `dir`, which must not exist, of what a table has of records, in key order, beside other work. `meta.keys` is set
+/// here.
 pub fn build_stored(
     dir: &Path,
     meta: BaseMeta,
     records: impl Iterator<Item = io::Result<(StoredKey, StoredValue)>>,
 ) -> io::Result<Base> {
-    let mut builder = BaseBuilder::begin(dir)?;
+    let mut builder = BaseBuilder::begin(dir, Urgency::Background)?;
     for record in records {
         builder.add(record?)?;
     }
@@ -76,19 +79,20 @@ pub fn build_stored(
 }
 
 impl<I: Item> BaseBuilder<I> {
-    fn begin(dir: &Path) -> io::Result<Self> {
+    fn begin(dir: &Path, urgency: Urgency) -> io::Result<Self> {
         fs::create_dir(dir)
             .map_err(|err| io::Error::new(err.kind(), format!("cannot create {}: {err}", dir.display())))?;
         let (queue, batches) = sync_channel::<Vec<I>>(QUEUE);
         let folder = dir.to_owned();
         let thread = thread::Builder::new()
             .name("base-writer".to_owned())
-            .spawn(move || write_table(&folder, batches.into_iter().flatten()))?;
+            .spawn(move || write_table(&folder, batches.into_iter().flatten(), urgency.steps()))?;
         Ok(BaseBuilder {
             dir: dir.to_owned(),
             batch: Vec::with_capacity(BATCH),
             batch_bytes: 0,
             keys: 0,
+            steps: urgency.steps(),
             writer: Some(Writer { queue, thread }),
             complete: false,
         })
@@ -100,6 +104,7 @@ impl<I: Item> BaseBuilder<I> {
 
     fn add(&mut self, item: I) -> io::Result<()> {
         self.batch_bytes += item.bytes();
+        self.steps.did(item.bytes());
         self.batch.push(item);
         self.keys += 1;
         if self.batch.len() >= BATCH || self.batch_bytes >= BATCH_BYTES { self.send() } else { Ok(()) }
@@ -152,7 +157,7 @@ impl<I: Item> Drop for BaseBuilder<I> {
 }
 
 /// Writes the records, and after them the expire index that they imply.
-fn write_table<I: Item>(dir: &Path, records: impl Iterator<Item = I>) -> io::Result<I::Digest> {
+fn write_table<I: Item>(dir: &Path, records: impl Iterator<Item = I>, mut steps: Steps) -> io::Result<I::Digest> {
     let table = dir.join(TABLE);
     let fail = |err: lsm_tree::Error| broken(&table, &err);
     let tree = open_table(&table)?;
@@ -175,6 +180,7 @@ fn write_table<I: Item>(dir: &Path, records: impl Iterator<Item = I>) -> io::Res
         }
         let (key, value) = record.stored(&mut scratch);
         behind.add(key.len() + value.len());
+        steps.did(key.len() + value.len());
         ingestion.write(key, value).map_err(fail)?;
     }
     if let Some(sorter) = expiries {

@@ -17,6 +17,7 @@ use backup_plugin::{
     export::{ExportSummary, lines},
     import::{self, ImportOptions, ImportOutcome, ImportSummary, Warning},
     source::BackupView as _,
+    urgency::Urgency,
 };
 use clap::Args;
 use meta_proto::Lines;
@@ -82,7 +83,7 @@ pub(super) fn run(args: &ConvertArgs, common: Common) -> Result<(), CtlError> {
     let mut to = Destination::new(out.as_deref(), false, None, args.wanted.data_version);
     // Where the lines come from is the input's seal to say; what is made of them says nothing.
     to.form.sealed = false;
-    let sink = Sink::open(to)?;
+    let sink = Sink::open(to, Urgency::Now)?;
     let (args, from) = (args.clone(), name.clone());
     let wanted = args.wanted;
     let (read, written) = until_interrupted(move |stopping| {

@@ -14,6 +14,7 @@ use backup_plugin::{
     },
     input::Compression,
     provenance::Provenance,
+    urgency::{Steps, Urgency},
 };
 use meta_proto::Lines;
 
@@ -72,6 +73,7 @@ pub(super) struct Sink {
     rewriter: Option<Rewriter>,
     summary: ExportSummary,
     meter: Meter,
+    steps: Steps,
 }
 
 /// Why a line was not written.
@@ -94,7 +96,7 @@ impl LineError {
 }
 
 impl Sink {
-    pub(super) fn open(destination: Destination<'_>) -> Result<Sink, CtlError> {
+    pub(super) fn open(destination: Destination<'_>, urgency: Urgency) -> Result<Sink, CtlError> {
         let Destination { file, form } = destination;
         let place = match file {
             Some(path) => {
@@ -109,7 +111,7 @@ impl Sink {
             }
         };
         let (summary, meter) = (ExportSummary::default(), Meter::start(None));
-        Ok(Sink { place, sealed: form.sealed, rewriter: None, summary, meter })
+        Ok(Sink { place, sealed: form.sealed, rewriter: None, summary, meter, steps: urgency.steps() })
     }
 
     /// Writes what comes from now on for another reader.
@@ -134,6 +136,7 @@ impl Sink {
         }
         .map_err(LineError::Write)?;
         self.meter.set(self.summary.bytes);
+        self.steps.did(text.len());
         Ok(())
     }
 

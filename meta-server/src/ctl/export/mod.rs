@@ -12,11 +12,12 @@ use std::{
 };
 
 use backup_plugin::{
-    export::{self, ExportSummary, Urgency},
+    export::{self, ExportSummary},
     input::Compression,
     provenance::{Consistency, Provenance, Wanted},
     record::LogId,
     source::{BackupView as _, Extent},
+    urgency::Urgency,
 };
 use clap::{Args, ValueEnum};
 use meta_proto::Lines;
@@ -228,7 +229,7 @@ type Backup = (ExportSummary, Option<Provenance>);
 
 /// The sink is opened first: a destination that takes no backup is told of before the server works for it.
 async fn from_server(args: &ExportArgs, timeout: Duration, to: Destination<'_>) -> Result<Backup, CtlError> {
-    let mut sink = Sink::open(to)?;
+    let mut sink = Sink::open(to, Urgency::Background)?;
     let client = Client::connect(&args.server.grpc_api_address, timeout).await?;
     let mut chunks = client.export(args.chunk_size, args.consistency.into(), args.extent()).await?;
     if let Some(warning) = chunks.provenance().and_then(|provenance| warning(THIS, provenance)) {
@@ -252,7 +253,7 @@ async fn from_folder(
     to: Destination<'_>,
     wanted: For,
 ) -> Result<Backup, CtlError> {
-    let mut sink = Sink::open(to)?;
+    let mut sink = Sink::open(to, Urgency::Now)?;
     let from = raft_dir.display().to_string();
     let (dir, copy) = (raft_dir.to_owned(), copy.path().to_owned());
     let backup = blocking(move || OfflineBackup::open_extent(&dir, &copy, extent)).await??;
