@@ -30,7 +30,7 @@ impl Urgency {
             // On Linux this is of the calling thread alone; elsewhere it would be of the whole process.
             && let Err(error) = rustix::process::nice(NICE)
         {
-            tracing::debug!(%error, "cannot lower the priority of an export");
+            tracing::debug!(%error, "cannot lower the priority of a thread in the background");
         }
     }
 

@@ -7,9 +7,13 @@
 mod codec;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
 mod error;
 mod files;
 mod frame;
+#[cfg(test)]
+mod image;
 mod index;
 mod mark;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{io, path::Path};
 
 use openraft::vote::RaftLeaderId;
 
-use super::{LogDb, wait};
+use super::{LogDb, segment::NEW, wait};
 use crate::{
     command::{Command, LogCommand},
     raft::types::{Entry, EntryPayload, LeaderId, LogId},
@@ -40,8 +40,9 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
         let target = to.join(file.file_name());
         if file.file_type().unwrap().is_dir() {
             copy_folder(&file.path(), &target);
-        } else {
-            std::fs::copy(file.path(), target).unwrap();
+        } else if let Err(error) = std::fs::copy(file.path(), target) {
+            // What is made ahead gets its name meanwhile.
+            assert!(file.file_name() == NEW && error.kind() == io::ErrorKind::NotFound, "{:?}: {error}", file.path());
         }
     }
 }
