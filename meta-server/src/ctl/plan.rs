@@ -89,7 +89,7 @@ impl Plan {
             }
         };
         let PlannedImport { plan, from, summary, disk_bytes, .. } = &self.planned;
-        let ImportSummary { tail, records, warnings, .. } = summary;
+        let ImportSummary { tail, records, .. } = summary;
         text.push_str("\nwritten\n");
         let _ = match plan {
             ImportPlan::SameNode { node_id, .. } => writeln!(
@@ -115,20 +115,22 @@ impl Plan {
         };
         members(&mut text, plan, from);
         let _ = write!(text, "\ndisk\n  about {disk_bytes} bytes are needed, {} are free\n", self.free_bytes);
-        for warning in warnings {
+        for warning in self.warnings() {
             let _ = writeln!(text, "warning: {warning}");
-        }
-        if *disk_bytes > self.free_bytes {
-            text.push_str(
-                "warning: the disk looks too small; an import that fills it fails, and leaves what is there\n",
-            );
         }
         text
     }
 
+    fn warnings(&self) -> Vec<String> {
+        let PlannedImport { summary, disk_bytes, .. } = &self.planned;
+        let too_small = "the disk looks too small; an import that fills it fails, and leaves what is there";
+        let too_small = (*disk_bytes > self.free_bytes).then(|| too_small.to_owned());
+        summary.warnings.iter().map(ToString::to_string).chain(too_small).collect()
+    }
+
     pub(super) fn as_json(&self) -> Value {
         let PlannedImport { plan, from, summary, disk_bytes, .. } = &self.planned;
-        let ImportSummary { tail, records, warnings, .. } = summary;
+        let ImportSummary { tail, records, .. } = summary;
         let replaced = match &self.present {
             Present::Nothing { .. } => Value::Null,
             Present::Store { generation, facts } => {
@@ -160,7 +162,7 @@ impl Plan {
             "log_entries": records.log_entries,
             "disk_bytes": disk_bytes,
             "free_bytes": self.free_bytes,
-            "warnings": warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "warnings": self.warnings(),
         })
     }
 }
@@ -239,7 +241,10 @@ mod tests {
         plan.free_bytes = 17;
         plan.planned.from.nodes = BTreeMap::new();
         insta::assert_snapshot!(plan.as_text());
-        assert_eq!(plan.as_json()["new_log_id"], Value::Null);
+        let json = plan.as_json();
+        assert_eq!(json["new_log_id"], Value::Null);
+        let warnings = json["warnings"].as_array().unwrap();
+        assert!(warnings.last().unwrap().as_str().unwrap().starts_with("the disk looks too small"), "{warnings:?}");
     }
 
     #[test]

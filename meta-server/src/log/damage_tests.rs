@@ -158,4 +158,10 @@ fn a_segment_that_was_made_ahead_is_not_missed_and_one_that_lost_its_header_is()
     }
     let text = chain(&image.damaged(&last, |bytes| bytes.fill(0)).open(TINY_SEGMENT).err().unwrap());
     assert!(text.contains(&last) && text.contains("no header"), "{text}");
+    // What stands before one that was made ahead is what is missing.
+    let mut without = image.clone();
+    without.0.remove(&last);
+    without.0.insert(format!("{:010}.wal", number + 1), Arc::new(vec![0; 5000]));
+    let text = chain(&without.open(TINY_SEGMENT).err().unwrap());
+    assert!(text.contains(&format!("{last} is missing")), "{text}");
 }

@@ -6,6 +6,7 @@ use std::{
     fs::{self, File},
     io,
     ops::Range,
+    path::Path,
     sync::{Arc, Mutex, RwLock, mpsc},
     thread,
     time::Duration,
@@ -91,7 +92,8 @@ fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Op
         let Some(found) = Found::read(&path)? else {
             // Made ahead. What is damaged stands behind a seal, or before others.
             if !unsealed || Some(number) != numbers.last() {
-                return Err(segment::no_header(&path));
+                let is_first = last.is_none() && *number > 1;
+                return Err(if is_first { missing_before(&dir, *number) } else { segment::no_header(&path) });
             }
             begun = Some(path);
             break;
@@ -120,8 +122,8 @@ fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Op
         return Err(corrupt(format!("the log's file {} is missing; {RECOURSE}", missing.display())));
     }
     if let Some(lost) = replay.index.lost() {
-        let missing = segment::path(&dir, numbers[0].saturating_sub(1));
-        return Err(corrupt(format!("log entry {lost} is missing: {} is gone; {RECOURSE}", missing.display())));
+        let first = numbers[0];
+        return Err(if before_gap.is_empty() { lost_before(&dir, first, lost) } else { missing_before(&dir, first) });
     }
 
     if let Some(begun) = begun {
@@ -145,6 +147,16 @@ fn recover(folder: Folder, numbers: &[u32], segment_bytes: u64) -> io::Result<Op
 fn after_gap(numbers: &[u32]) -> (&[u32], &[u32]) {
     let gap = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
     numbers.split_at(gap.map_or(0, |gap| gap + 1))
+}
+
+fn missing_before(dir: &Path, number: u32) -> io::Error {
+    let [missing, next] = [number.saturating_sub(1), number].map(|number| segment::path(dir, number));
+    corrupt(format!("the log's file {} is missing, and {} follows it; {RECOURSE}", missing.display(), next.display()))
+}
+
+fn lost_before(dir: &Path, number: u32, entry: u64) -> io::Error {
+    let missing = segment::path(dir, number.saturating_sub(1));
+    corrupt(format!("log entry {entry} is missing, and so is the log's file {}; {RECOURSE}", missing.display()))
 }
 
 fn open_segment(found: &Found) -> io::Result<SegmentFile> {
