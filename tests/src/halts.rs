@@ -9,7 +9,7 @@ use std::{
 };
 
 /// How often the kernel is asked.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(4);
 /// A thread that wants to run every [`LOOK`] and does not for so long stood still, where time was stolen meanwhile.
 const LONG: Duration = Duration::from_millis(8);
 
@@ -66,7 +66,10 @@ impl Halts {
 
 /// Of all processors together, in hundredths of a second; 0 where the kernel does not say.
 fn stolen_ticks() -> u64 {
-    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    stolen(&fs::read_to_string("/proc/stat").unwrap_or_default())
+}
+
+fn stolen(stat: &str) -> u64 {
     let all = stat.lines().next().unwrap_or_default();
     all.split_whitespace().nth(8).and_then(|ticks| ticks.parse().ok()).unwrap_or_default()
 }
@@ -87,6 +90,13 @@ mod tests {
         }
         assert_eq!(halts.between(at(110), at(505)), Duration::from_millis(25));
         assert_eq!(halts.between(at(200), at(300)), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_was_stolen_is_told_of_all_processors() {
+        let stat = "cpu  138940 159058 32570 78073 7023 0 3631 1791 0 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
+        assert_eq!(stolen(stat), 1791);
+        assert_eq!(stolen(""), 0);
     }
 
     #[test]

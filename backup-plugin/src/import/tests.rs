@@ -509,7 +509,7 @@ fn a_failed_read_commits_nothing() {
         assert_eq!(target.live(), None);
         error.to_string()
     };
-    assert_eq!(read(EXPORT), "cannot read standard input after line 15");
+    assert_eq!(read(EXPORT), "cannot read standard input after line 16");
     assert_eq!(read(""), "cannot read standard input");
 }
 

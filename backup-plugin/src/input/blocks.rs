@@ -81,6 +81,8 @@ pub(super) struct Blocks<R> {
     ended: bool,
     /// Why reading failed, once the lines before are out that are known not to be the last.
     failed: Option<io::Error>,
+    /// Whole lines that were read and are not handed on: the last one, where reading failed behind it.
+    withheld: u64,
     bytes: u64,
     hasher: Sha256,
     /// The hasher as it was before the last line.
@@ -97,6 +99,7 @@ impl<R: Read> Blocks<R> {
             rest: Vec::new(),
             ended: false,
             failed: None,
+            withheld: 0,
             bytes: 0,
             hasher: Sha256::new(),
             before_last: None,
@@ -139,6 +142,7 @@ impl<R: Read> Blocks<R> {
                 Err(error) => {
                     // Nobody knows whether the last line is that of the input: it may be a seal.
                     let end = block.len().saturating_sub(1);
+                    self.withheld = u64::from(block.last() == Some(&b'\n'));
                     let Some(newline) = memrchr(b'\n', &block[..end]) else { return Err(error) };
                     self.failed = Some(error);
                     block.truncate(newline + 1);
@@ -180,6 +184,11 @@ impl<R: Read> Blocks<R> {
     /// Bytes handed on so far.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Whole lines that were read and not handed on, since reading failed.
+    pub(super) fn withheld(&self) -> u64 {
+        self.withheld
     }
 
     /// What has hashed every byte before the last line, once that is handed on.

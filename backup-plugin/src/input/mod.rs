@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
 
     /// Reading failed. A decoder's complaint is told from that of a disk by the latter's number.
     fn failed(&self, source: io::Error) -> InputError {
-        let (compression, lines) = (self.compression(), self.lines);
+        let (compression, lines) = (self.compression(), self.lines + self.blocks.withheld());
         if compression == Compression::None || source.raw_os_error().is_some() {
             return InputError::Read { name: self.name.clone(), line: lines, source };
         }

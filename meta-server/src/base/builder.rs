@@ -186,6 +186,7 @@ fn write_table<I: Item>(dir: &Path, records: impl Iterator<Item = I>, mut steps:
     if let Some(sorter) = expiries {
         for item in sorter.into_sorted() {
             let (key, value) = item?;
+            steps.did(key.len() + value.len());
             ingestion.write(key, value).map_err(fail)?;
         }
     }

@@ -1,4 +1,4 @@
-//! The files of a log as a crash or a bad disk leaves them, for tests of what comes of them.
+//! For tests of what a crash or a bad disk does: the files of a log at one moment, and what was answered by then.
 
 use std::{collections::BTreeMap, fs, io, path::Path, sync::Arc, time::Duration};
 

@@ -61,8 +61,8 @@ const MODERATE: f64 = 0.25;
 
 /// What was measured in one round.
 struct Round {
-    /// Writes with nothing beside them, with one export after the other to a file on the same disk, with the same to a pipe, and
-    /// with a program that does nothing but write and sync as many bytes.
+    /// Writes with nothing beside them, with one export after the other to a file on the same disk, with the same to `/dev/null`,
+    /// and with a program that does nothing but write and sync as many bytes.
     quiet: Writes,
     exporting: Writes,
     streaming: Writes,

@@ -54,7 +54,7 @@ impl Display for Report<'_> {
         let at_rate = format!(" at {rate:.0} a second, each from when it is due,");
         for (beside, goal, writes) in [
             ("exports stream to a file", "1.3", (|round| &round.exporting) as fn(&Round) -> &Writes),
-            ("exports stream to a pipe", "1.3", |round| &round.streaming),
+            ("exports stream to /dev/null", "1.3", |round| &round.streaming),
             ("a program writes and syncs as many bytes", "–", |round| &round.writing),
         ] {
             self.pair(f, &format!("p99 of a write while {beside}, ms"), goal, writes, |writes| ms(writes.fast.p99))?;
@@ -81,7 +81,7 @@ impl Display for Report<'_> {
         writeln!(
             f,
             "\nThe host halted the machine for {:.1} % of the time in which there was nothing beside the writes, {:.1} % beside \
-             exports to a file, {:.1} % to a pipe, {:.1} % beside the program that writes.",
+             exports to a file, {:.1} % to /dev/null, {:.1} % beside the program that writes.",
             halted(|round| &round.quiet),
             halted(|round| &round.exporting),
             halted(|round| &round.streaming),
